@@ -1,0 +1,1 @@
+"""Frozen values that every stage shares: instants, clients, events, decisions, the policy."""

@@ -1,0 +1,36 @@
+"""What a stage says of itself: a small JSON file, replaced whole, that `goaway up` and `goaway status` read."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+Fact = str | int | float | bool | None
+
+
+class StatusFile:
+    """Writes one stage's facts; with no path it does nothing."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def write(self, facts: Mapping[str, Fact]) -> None:
+        """Replace the file; a reader sees the old facts or the new ones, never half."""
+        if self._path is None:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        beside.write_text(json.dumps({**facts, "pid": os.getpid(), "written": time.time()}))
+        beside.replace(self._path)
+
+
+def read_status(path: Path, *, fresh_s: float = 10.0) -> dict[str, Fact] | None:
+    """The facts, or None where there are none or they are older than `fresh_s` seconds."""
+    try:
+        facts = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(facts, dict) or time.time() - float(facts.get("written", 0)) > fresh_s:
+        return None
+    return facts

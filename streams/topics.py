@@ -1,0 +1,50 @@
+"""The topics: names, keys, how long they keep. One home for every name."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+EVENTS: Final = "smtp.events"
+DECISIONS: Final = "smtp.decisions"
+WARNINGS: Final = "smtp.warnings"
+POLICY: Final = "smtp.policy"
+DEADLETTERS: Final = "smtp.deadletters"
+
+SOURCE_HEADER: Final = "goaway-source"
+"""Kafka header of a frame: the source all its events were read from."""
+
+DEFAULT_PARTITIONS: Final = 4
+
+_DAY_MS: Final = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as Goaway creates it. `partitions` 0 stands for as many as `smtp.events` has."""
+
+    name: str
+    key: str
+    value: str
+    partitions: int
+    config: dict[str, str] = field(default_factory=dict)
+
+
+TOPICS: Final[tuple[TopicSpec, ...]] = (
+    TopicSpec(EVENTS, "client", "frame of events", 0, {"retention.ms": str(7 * _DAY_MS)}),
+    TopicSpec(
+        DECISIONS,
+        "trigger:client",
+        "one decision",
+        0,
+        {
+            "cleanup.policy": "compact,delete",
+            "retention.ms": str(30 * _DAY_MS),
+            # the worker's fold takes blocks from here, so none may be compacted away inside its horizon
+            "min.compaction.lag.ms": str(_DAY_MS),
+        },
+    ),
+    TopicSpec(WARNINGS, "client", "one warning", 0, {"retention.ms": str(30 * _DAY_MS)}),
+    TopicSpec(POLICY, "entry", "one entry, or a tombstone", 1, {"cleanup.policy": "compact"}),
+    TopicSpec(
+        DEADLETTERS, "source", "what could not be read, where and why", 1, {"retention.ms": str(30 * _DAY_MS)}
+    ),
+)
