@@ -1,4 +1,4 @@
-"""What a stage says of itself: a small JSON file, replaced whole, that `goaway up` and `goaway status` read."""
+"""What a stage says of itself: a small JSON file, replaced whole, read by `goaway up` and `status`."""
 
 import json
 import os

@@ -71,7 +71,7 @@ def _range_advice(text: str) -> str:
     first, _, last = text.partition("-")
     try:
         low, high = _ip(first.strip()), _ip(last.strip())
-        return ", ".join(str(network) for network in summarize_address_range(low, high))  # type: ignore[type-var]
+        return ", ".join(str(network) for network in summarize_address_range(low, high))
     except (ValueError, TypeError):
         return "192.0.2.0/24"
 

@@ -10,8 +10,8 @@ import msgspec
 
 from streams.errors import InvalidValueError
 from streams.model.client import ClientPrefixes, parse_address
-from streams.model.decision import Decision, LimitWarning
 from streams.model.deadletter import DeadLetter
+from streams.model.decision import Decision, LimitWarning
 from streams.model.event import Event
 from streams.model.instant import Instant, parse_instant, rfc3339
 
