@@ -100,10 +100,22 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def horizon_s(self) -> int:
-        """How far back an event can influence a decision, in seconds (never under an hour)."""
-        longest = 0
-        for limits in (self.limits, *(rule.limits for rule in self.networks)):
-            longest = max(
-                longest, 2 * limits.session_idle_s, limits.cool_down_s + WINDOW_S, limits.cool_down_max_s
-            )
-        return max(3600, longest)
+        """How far back the events lie that a restarted worker counts again, in seconds (at least an hour).
+
+        Windows need 60 s, open sessions their idle time; blocks are taken from the decisions recorded.
+        """
+        return max(3600, *(2 * limits.session_idle_s for limits in self._all_limits()))
+
+    @property
+    def memory_s(self) -> int:
+        """How long a client is remembered that is not heard of: nothing that still counts is older."""
+        return max(
+            self.horizon_s,
+            *(
+                limits.repeat_within_s + max(limits.cool_down_s, limits.cool_down_max_s)
+                for limits in self._all_limits()
+            ),
+        )
+
+    def _all_limits(self) -> list[Limits]:
+        return [self.limits, *(rule.limits for rule in self.networks)]

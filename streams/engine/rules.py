@@ -1,0 +1,85 @@
+"""The rules that count: one function a rule, one table in order of precedence.
+
+Each function counts the event and returns the count that the limit is held against. All rules of an event's
+kind count it before any is judged, so that one rule's breach hides nothing from another's window.
+"""
+
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final
+
+from streams.engine.state import ClientState
+from streams.engine.windows import slide
+from streams.model.decision import Trigger
+from streams.model.event import Event, EventKind
+from streams.model.instant import MICROSECONDS
+from streams.model.policy import WINDOW_S, Limits
+
+
+def concurrent_connections(client: ClientState, event: Event, now: int, limits: Limits) -> int:
+    """Open sessions of the client, this one included; those idle for `session_idle_s` are forgotten.
+
+    Expiry is only worth its walk where the count could reach a warning or the limit: below, it changes
+    nothing.
+    """
+    sessions = client.sessions
+    if sessions is None:
+        sessions = client.sessions = {}
+    sessions[event.session] = event.at
+    limit = limits.concurrent_connections
+    if len(sessions) >= min(limits.warning_count(limit) or limit, limit):
+        idle_since = now - limits.session_idle_s * MICROSECONDS
+        for session in [name for name, heard in sessions.items() if heard <= idle_since]:
+            del sessions[session]
+    return len(sessions)
+
+
+def connections_per_minute(client: ClientState, event: Event, now: int, limits: Limits) -> int:
+    """Connections in the 60 s that end now."""
+    window = client.connects
+    if window is None:
+        window = client.connects = array("q")
+    return slide(window, event.at, now)
+
+
+def requests_per_minute(client: ClientState, event: Event, now: int, limits: Limits) -> int:
+    """MAIL transactions in the 60 s that end now (mission.md, R1)."""
+    window = client.requests
+    if window is None:
+        window = client.requests = array("q")
+    return slide(window, event.at, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row: which kind of event it counts, how, against which limit of the policy."""
+
+    name: str
+    trigger: Trigger
+    kind: EventKind
+    count: Callable[[ClientState, Event, int, Limits], int]
+    limit: Callable[[Limits], int]
+    window_s: int
+    bit: int
+    """This rule's bit in `ClientState.warned`."""
+
+
+def _rate(
+    bit: int, kind: EventKind, count: Callable[[ClientState, Event, int, Limits], int], window_s: int
+) -> Rule:
+    """A row whose function bears the limit's own name."""
+    return Rule(count.__name__, "rate", kind, count, attrgetter(count.__name__), window_s, bit)
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    _rate(1, "connect", concurrent_connections, 0),
+    _rate(2, "connect", connections_per_minute, WINDOW_S),
+    _rate(4, "mail", requests_per_minute, WINDOW_S),
+)
+"""In order of precedence."""
+
+RULES_BY_KIND: Final[dict[str, tuple[Rule, ...]]] = {
+    kind: tuple(rule for rule in RULES if rule.kind == kind) for kind in {rule.kind for rule in RULES}
+}

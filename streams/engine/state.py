@@ -1,0 +1,84 @@
+"""What the engine remembers of clients: windows, open sessions, the block that stands.
+
+All of it is a fold of the last horizon of events and of the decisions taken (see `step.recall`), so it is
+rebuilt rather than stored.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from streams.engine.windows import Window
+from streams.model.client import Client
+from streams.model.instant import MICROSECONDS
+from streams.model.policy import Block
+
+_SWEEP_STEP: Final = 4
+"""Clients looked at for each new one, so that the sweep outpaces growth and never pauses the stream."""
+
+
+class ClientState:
+    """One client. Times are microseconds of event time; what is empty is None to keep idle clients small."""
+
+    __slots__ = ("block_end", "clock", "connects", "listed", "requests", "sessions", "strike", "warned")
+
+    def __init__(self, clock: int) -> None:
+        self.clock = clock
+        """Latest event time seen of this client; only grows."""
+        self.connects: Window | None = None
+        self.requests: Window | None = None
+        self.sessions: dict[str, int] | None = None
+        """Open session → when it was last heard of."""
+        self.block_end = 0
+        """First instant after the latest block; in the past when none stands."""
+        self.strike = 0
+        """How many blocks in a row, each within `repeat_within_s` of the one before."""
+        self.warned = 0
+        """Bits of the rules whose warning was given and whose count has not fallen since."""
+        self.listed: Block | None = None
+        """The administrator's entry that was already recorded as this client's decision."""
+
+
+class State:
+    """All clients of one partition (live) or of one history (replay)."""
+
+    def __init__(self, *, memory_s: int) -> None:
+        self.clients: dict[Client, ClientState] = {}
+        self.newest = 0
+        """Latest event time seen of anybody."""
+        self._memory_us = memory_s * MICROSECONDS
+        self._sweep: Iterator[Client] = iter(())
+
+    def client(self, key: Client, at: int) -> ClientState:
+        """The client's state with its clock moved to `at` if that is later; made if unknown or forgotten.
+
+        A client whose clock is more than the policy's memory behind the newest event is forgotten, whether
+        or not the sweep has come by: so forgetting depends on the events alone.
+        """
+        newest = self.newest
+        if at > newest:
+            self.newest = newest = at
+        found = self.clients.get(key)
+        if found is None:
+            self._sweep_some()
+            found = self.clients[key] = ClientState(at)
+        elif found.clock + self._memory_us < newest:
+            found = self.clients[key] = ClientState(at)
+        elif at > found.clock:
+            found.clock = at
+        return found
+
+    def known(self, key: Client, at: int) -> ClientState | None:
+        """As `client`, but an unknown one is not made."""
+        return self.client(key, at) if key in self.clients else None
+
+    def _sweep_some(self) -> None:
+        """Drop a few forgotten clients; done for each new one, it keeps memory to the active ones."""
+        clients, behind = self.clients, self.newest - self._memory_us
+        for _ in range(_SWEEP_STEP):
+            key = next(self._sweep, None)
+            if key is None:
+                self._sweep = iter(list(clients))
+                return
+            state = clients.get(key)
+            if state is not None and state.clock < behind:
+                del clients[key]

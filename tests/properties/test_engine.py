@@ -1,0 +1,89 @@
+"""The engine equals the reference, always; and what must hold of any history holds."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.engine.state import State
+from streams.engine.step import Outcome, recall, stand, step
+from streams.model.decision import Decision
+from streams.model.event import Event
+from streams.model.policy import Policy
+from streams.model.standing import PolicyIndex
+from tests.properties.histories import POLICIES, histories
+from tests.properties.reference import Reference
+
+
+def outcomes(policy: Policy, events: list[Event]) -> list[Outcome]:
+    index, state = PolicyIndex(policy), State(memory_s=policy.memory_s)
+    return [outcome for event in events for outcome in step(index, state, event)]
+
+
+@settings(max_examples=600, deadline=None)
+@given(POLICIES, histories())
+def test_engine_equals_the_reference(policy: Policy, events: list[Event]) -> None:
+    reference = Reference(policy)
+    assert outcomes(policy, events) == [outcome for event in events for outcome in reference.step(event)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(POLICIES, histories(), st.data())
+def test_a_fold_with_the_recorded_decisions_restores_the_state(
+    policy: Policy, events: list[Event], data: st.DataObject
+) -> None:
+    """Crash after any event: recalling, then going on, decides what an undisturbed run decides."""
+    index = PolicyIndex(policy)
+    whole = outcomes(policy, events)
+    cut = data.draw(st.integers(0, len(events)))
+    before = outcomes(policy, events[:cut])
+    taken = {outcome.event: outcome for outcome in before if isinstance(outcome, Decision)}
+    state = State(memory_s=policy.memory_s)
+    for event in events[:cut]:
+        recall(index, state, event, taken)
+    after = [outcome for event in events[cut:] for outcome in step(index, state, event)]
+    assert before + after == whole
+
+
+@settings(max_examples=300, deadline=None)
+@given(POLICIES, histories(late=False), st.data())
+def test_a_fold_of_the_horizon_and_the_latest_block_restores_the_state(
+    policy: Policy, events: list[Event], data: st.DataObject
+) -> None:
+    """The fold starts mid-history, even inside a block; of what was before it only decisions are known."""
+    index = PolicyIndex(policy)
+    cut = data.draw(st.integers(0, len(events)))
+    before = outcomes(policy, events[:cut])
+    start = events[cut - 1].at - policy.horizon_s * 1_000_000 if cut else 0
+    decisions = [outcome for outcome in before if isinstance(outcome, Decision)]
+    state = State(memory_s=policy.memory_s)
+    for decision in decisions:
+        if decision.at < start:
+            stand(index, state.client(decision.client, decision.at), decision)
+    taken = {decision.event: decision for decision in decisions}
+    for event in events[:cut]:
+        if event.at >= start:
+            recall(index, state, event, taken)
+    after = [outcome for event in events[cut:] for outcome in step(index, state, event)]
+    assert before + after == outcomes(policy, events)
+
+
+@settings(max_examples=200, deadline=None)
+@given(POLICIES, histories())
+def test_no_two_blocks_of_a_client_overlap(policy: Policy, events: list[Event]) -> None:
+    ends: dict[str, int] = {}
+    for outcome in outcomes(policy, events):
+        if isinstance(outcome, Decision) and outcome.until is not None:
+            assert outcome.at >= ends.get(outcome.client, 0)
+            assert outcome.until > outcome.at
+            ends[outcome.client] = outcome.until
+
+
+@settings(max_examples=200, deadline=None)
+@given(POLICIES, histories())
+def test_clients_do_not_influence_each_other(policy: Policy, events: list[Event]) -> None:
+    """Apart from forgetting, which depends on the newest event of all: histories here stay within memory."""
+    if events and max(e.at for e in events) - min(e.at for e in events) > policy.memory_s * 1_000_000:
+        return
+    together = outcomes(policy, events)
+    for client in {event.client for event in events}:
+        alone = outcomes(policy, [event for event in events if event.client == client])
+        assert alone == [outcome for outcome in together if outcome.client == client]
