@@ -81,7 +81,8 @@ def create_topics(
     if not wanted:
         return []
     created = []
-    for name, future in admin(settings).create_topics(wanted, operation_timeout=TIMEOUT_S).items():
+    client = admin(settings)  # kept until the end: its futures die with it
+    for name, future in client.create_topics(wanted, operation_timeout=TIMEOUT_S).items():
         try:
             future.result(timeout=2 * TIMEOUT_S)
             created.append(name)

@@ -1,0 +1,1 @@
+"""The Faust apps. `decide` turns frames of events into decisions and warnings."""

@@ -1,0 +1,1 @@
+"""The `goaway` command: thin, and the only place that prints errors."""

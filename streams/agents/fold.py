@@ -1,0 +1,167 @@
+"""Bring a ledger to an offset: read what was processed before, from a horizon back, and recall it.
+
+Reads with a plain consumer in a thread, beside Faust's own. "Latest" is never asked for the end of the fold:
+the caller names the offset that Faust is about to process, so the state fits it exactly.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from streams.agents.ledger import Ledger
+from streams.config import KafkaSettings
+from streams.errors import InvalidValueError, UnavailableError
+from streams.kafka import TIMEOUT_S, client_config, unavailable
+from streams.model.decision import Decision
+from streams.topics import DECISIONS, EVENTS
+from streams.wire.frames import decode_decision, decode_frame
+
+OFFSET_HEADER: Final = "goaway-event-offset"
+"""Header of a decision's record: the offset of the frame that brought it about."""
+
+_SILENCE_S: Final = 0.5
+_STALL_S: Final = 30.0
+_log = logging.getLogger(__name__)
+
+
+def bring_to(ledger: Ledger, settings: KafkaSettings, offset: int) -> None:
+    """Make the ledger, new or behind, exact for `offset` of its partition, or `UnavailableError`."""
+    started = time.monotonic()
+    consumer = Consumer(
+        client_config(
+            settings,
+            **{"group.id": "goaway-fold", "enable.auto.commit": False, "enable.partition.eof": True},
+        ),
+        logger=_log,
+    )
+    try:
+        low, _ = consumer.get_watermark_offsets(TopicPartition(EVENTS, ledger.partition), timeout=TIMEOUT_S)
+        recorded = list(_decisions(consumer, ledger.partition))
+        start = ledger.next_offset or _fold_start(consumer, ledger, low, offset)
+        frames = _frames(consumer, ledger.partition, start, offset)
+        taken = {decision.event: decision for at, decision in recorded if start <= at < offset}
+        if not ledger.next_offset:
+            for at, decision in recorded:
+                if at < start:
+                    ledger.remember(decision)
+        read = 0
+        for message in frames:
+            ledger.recall(_offset(message), message.value() or b"", taken, record_us=record_us(message))
+            read += 1
+    except KafkaException as error:
+        raise unavailable(settings, error.args[0].str()) from error
+    finally:
+        consumer.close()
+    ledger.next_offset = offset
+    if read:
+        _log.info(
+            "partition %d: folded %d frames up to offset %d, %d clients, in %.2f s",
+            ledger.partition,
+            read,
+            offset,
+            len(ledger.state.clients),
+            time.monotonic() - started,
+        )
+
+
+def record_us(message: Message) -> int:
+    """The record's own timestamp in microseconds; the far future where it has none."""
+    kind, stamp_ms = message.timestamp()
+    return stamp_ms * 1000 if kind else 1 << 62
+
+
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    return offset if offset is not None else -1
+
+
+def _decisions(consumer: Consumer, partition: int) -> Iterator[tuple[int, Decision]]:
+    """Every decision recorded for this partition, with the offset of the frame that brought it about."""
+    for message in _read(consumer, TopicPartition(DECISIONS, partition, 0), end=None):
+        value = message.value()
+        if value is None:
+            continue
+        try:
+            decision = decode_decision(value)
+        except InvalidValueError as error:
+            _log.error("%s/%d offset %s: %s", DECISIONS, partition, message.offset(), error.what)
+            continue
+        headers: dict[str, Any] = dict(message.headers() or [])
+        yield int(headers.get(OFFSET_HEADER, b"-1")), decision
+
+
+def _frames(consumer: Consumer, partition: int, start: int, end: int) -> Iterator[Message]:
+    if start < end:
+        yield from _read(consumer, TopicPartition(EVENTS, partition, start), end=end)
+
+
+def _fold_start(consumer: Consumer, ledger: Ledger, low: int, end: int) -> int:
+    """The first offset of the horizon: by record time, checked against event time.
+
+    Event time may run slower than record time (a history shipped slowly), and the embedded broker's answers
+    are not to be relied upon: where the first frame found is not older than the horizon, the fold starts at
+    the beginning.
+    """
+    if end <= low:
+        return end
+    last = next(_frames(consumer, ledger.partition, end - 1, end), None)
+    if last is None:
+        return low
+    horizon_us = ledger.index.policy.horizon_s * 1_000_000
+    wanted = TopicPartition(EVENTS, ledger.partition, max(0, (record_us(last) - horizon_us) // 1000))
+    found = consumer.offsets_for_times([wanted], timeout=TIMEOUT_S)[0].offset
+    if not low < found < end:
+        return low
+    first = next(_frames(consumer, ledger.partition, found, end), None)
+    oldest, newest = _event_time(first), _event_time(last)
+    return found if oldest is not None and newest is not None and oldest <= newest - horizon_us else low
+
+
+def _event_time(message: Message | None) -> int | None:
+    if message is None:
+        return None
+    try:
+        events = decode_frame(message.value() or b"")
+    except InvalidValueError:
+        return None
+    return events[0].at if events else None
+
+
+def _read(consumer: Consumer, place: TopicPartition, *, end: int | None) -> Iterator[Message]:
+    """Records from `place` up to `end`, or to where the partition ends now.
+
+    Without an end, the partition's end must be met with silence after it: the embedded broker's "latest"
+    may lack the tail of the last batch.
+    """
+    consumer.assign([place])
+    quiet_since = time.monotonic()
+    met_end = False
+    while True:
+        message = consumer.poll(0.1)
+        if message is None:
+            silence = time.monotonic() - quiet_since
+            if end is None and met_end and silence > _SILENCE_S:
+                return
+            if silence > _STALL_S:
+                raise UnavailableError(
+                    f"{place.topic}/{place.partition} gave nothing for {_STALL_S:.0f} s",
+                    try_next="goaway doctor",
+                )
+            continue
+        error = message.error()
+        if error is not None:
+            if error.code() != KafkaError._PARTITION_EOF:
+                raise KafkaException(error)
+            if end is not None and _offset(message) >= end:
+                return
+            met_end = True
+            continue
+        quiet_since, met_end = time.monotonic(), False
+        if end is not None and _offset(message) >= end:
+            return
+        yield message
+        if end is not None and _offset(message) == end - 1:
+            return

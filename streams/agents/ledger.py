@@ -1,0 +1,158 @@
+"""What a worker keeps of one partition of `smtp.events`, and how a frame passes through it."""
+
+import logging
+from dataclasses import dataclass, field
+from typing import Final
+
+from streams.engine.state import State
+from streams.engine.step import Outcome, recall, stand, step
+from streams.errors import InvalidValueError
+from streams.model.client import ClientPrefixes
+from streams.model.deadletter import DeadLetter, dead_letter
+from streams.model.decision import Decision
+from streams.model.event import Event
+from streams.model.instant import MICROSECONDS
+from streams.model.standing import PolicyIndex
+from streams.topics import EVENTS
+from streams.wire.frames import belongs, decode_frame, encode, salvage_frame
+from streams.wire.partition import partition_of
+
+FUTURE_US: Final = 3600 * MICROSECONDS
+"""An event stamped later than its record by more than this comes from a host with a wrong clock. Taken at its
+word it would make everybody else's events look old."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What passed through, for the status line."""
+
+    frames: int = 0
+    events: int = 0
+    repeated: int = 0
+    """Events that a shipper sent again after a crash."""
+    unreadable: int = 0
+    misplaced: int = 0
+    """Events of a client that belongs to another partition."""
+    decisions: int = 0
+    warnings: int = 0
+    last_event_at: int = 0
+
+
+@dataclass(slots=True)
+class Passed:
+    """What came of one frame, in order."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    letters: list[DeadLetter] = field(default_factory=list)
+
+
+class Ledger:
+    """State of one partition, exact for the offset `next_offset`.
+
+    A source's positions only grow within a partition, since a shipper sends them in order: an event at or
+    before the last one of its source was sent twice, and is skipped.
+    """
+
+    def __init__(self, index: PolicyIndex, partition: int, partitions: int) -> None:
+        self.index = index
+        self.partition: Final = partition
+        self.partitions: Final = partitions
+        self.state = State(memory_s=index.policy.memory_s)
+        self.next_offset = 0
+        self.counts = Counts()
+        self._read: dict[str, tuple[int, str]] = {}
+
+    def remember(self, decision: Decision) -> None:
+        """Take in a decision about an event from before the fold."""
+        stand(self.index, self.state.client(decision.client, decision.at), decision)
+
+    def recall(self, offset: int, frame: bytes, taken: dict[str, Decision], *, record_us: int) -> None:
+        """Count a frame again that was processed before; output was given then."""
+        for event in self._new(self._readable(offset, frame, record_us, [])):
+            recall(self.index, self.state, event, taken)
+        self.next_offset = offset + 1
+
+    def process(self, offset: int, frame: bytes, *, record_us: int) -> Passed:
+        """Decide about a frame's events; `record_us` is the record's own timestamp."""
+        passed = Passed()
+        index, state, outcomes = self.index, self.state, passed.outcomes
+        for event in self._new(self._readable(offset, frame, record_us, passed.letters)):
+            found = step(index, state, event)
+            if found:
+                outcomes += found
+        self.next_offset = offset + 1
+        counts = self.counts
+        counts.frames += 1
+        counts.unreadable += len(passed.letters)
+        for outcome in outcomes:
+            if isinstance(outcome, Decision):
+                counts.decisions += 1
+            else:
+                counts.warnings += 1
+        return passed
+
+    def _readable(self, offset: int, frame: bytes, record_us: int, letters: list[DeadLetter]) -> list[Event]:
+        """The frame's events that are well-formed and may be true; the rest becomes dead letters."""
+        try:
+            events, unreadable = decode_frame(frame), list[tuple[bytes, str]]()
+        except InvalidValueError:
+            events, unreadable = salvage_frame(frame)
+        prefixes, latest = self.index.policy.clients, record_us + FUTURE_US
+        if any(event.at > latest or not self._sane(event, prefixes) for event in events):
+            sane = []
+            for event in events:
+                if event.at > latest:
+                    unreadable.append(
+                        (encode(event), "stamped over an hour after its record: check that clock")
+                    )
+                elif not self._sane(event, prefixes):
+                    unreadable.append(
+                        (encode(event), f"client {event.client!r} is not that of {event.address!r}")
+                    )
+                else:
+                    sane.append(event)
+            events = sane
+        source = f"{EVENTS}/{self.partition}"
+        letters += [dead_letter(source, offset, reason, line) for line, reason in unreadable]
+        return events
+
+    @staticmethod
+    def _sane(event: Event, prefixes: ClientPrefixes) -> bool:
+        try:
+            return belongs(event, prefixes)
+        except ValueError:
+            return False
+
+    def _new(self, events: list[Event]) -> list[Event]:
+        """Events not seen before, with what is to be said about them said."""
+        counts, read = self.counts, self._read
+        new = []
+        for event in events:
+            if event.source:
+                here = (event.position, event.id)
+                if here <= read.get(event.source, (-1, "")):
+                    counts.repeated += 1
+                    continue
+                read[event.source] = here
+            if partition_of(event.client, self.partitions) != self.partition:
+                self._misplaced(event)
+            new.append(event)
+        counts.events += len(new)
+        if new:
+            counts.last_event_at = max(counts.last_event_at, new[-1].at)
+        return new
+
+    def _misplaced(self, event: Event) -> None:
+        counts = self.counts
+        if counts.misplaced & (counts.misplaced - 1) == 0:  # said at 1, 2, 4, 8, …
+            _log.error(
+                "client %s came in partition %d but belongs to %d of %d: its counts are split. Its producer "
+                "must key by client and partition by murmur2 (librdkafka: partitioner=murmur2_random)",
+                event.client,
+                self.partition,
+                partition_of(event.client, self.partitions),
+                self.partitions,
+            )
+        counts.misplaced += 1

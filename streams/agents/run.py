@@ -1,0 +1,91 @@
+"""Run the worker: the Faust app, its watchdog, its status."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import faust
+
+from streams.agents.decide import Ledgers, make_app
+from streams.agents.watchdog import Watchdog
+from streams.config import Settings
+from streams.errors import UnavailableError
+from streams.kafka import events_partitions, partition_counts
+from streams.model.instant import rfc3339
+from streams.model.standing import PolicyIndex
+from streams.status import StatusFile
+from streams.topics import DECISIONS
+
+_log = logging.getLogger(__name__)
+
+
+def run_worker(settings: Settings, index: PolicyIndex, *, status: StatusFile, instance: str = "") -> None:
+    """Decide until SIGTERM or SIGINT. Needs the topics; partitions are shared among all workers.
+
+    `instance` is a name of its own for each worker (Kafka's static membership): one that is restarted under
+    the same name takes its partitions again at once, rather than after the dead one's session timeout.
+    """
+    partitions = events_partitions(settings.kafka)
+    if partition_counts(settings.kafka).get(DECISIONS, 0) < partitions:
+        raise UnavailableError(
+            f"{DECISIONS} has fewer partitions than smtp.events ({partitions})", try_next="goaway topics show"
+        )
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    with tempfile.TemporaryDirectory(prefix="goaway-worker-") as datadir:
+        ledgers = Ledgers(index, settings.kafka, partitions)
+        app = make_app(settings.kafka, ledgers, partitions=partitions, datadir=datadir, instance=instance)
+        watchdog = Watchdog(
+            settings.kafka,
+            lambda: {number: ledger.next_offset for number, ledger in list(ledgers.by_partition.items())},
+        )
+        _report(app, ledgers, watchdog, status)
+        watchdog.start()
+        worker = faust.Worker(
+            app,
+            loglevel=logging.getLevelName(logging.getLogger().level),
+            quiet=True,
+            redirect_stdouts=False,
+            override_logging=False,
+            workdir=Path(datadir),
+        )
+        worker.execute_from_commandline()
+
+
+def _report(app: faust.App, ledgers: Ledgers, watchdog: Watchdog, status: StatusFile) -> None:
+    """Write the status file each second, from inside the app so that a stuck loop shows."""
+    before = (time.monotonic(), 0)
+
+    @app.timer(interval=1.0)  # type: ignore[untyped-decorator]
+    async def report(*_: Any) -> None:
+        nonlocal before
+        every = [ledger.counts for ledger in ledgers.by_partition.values()]
+        events = sum(counts.events for counts in every)
+        last = max((counts.last_event_at for counts in every), default=0)
+        now = time.monotonic()
+        rate = max(0.0, (events - before[1]) / max(now - before[0], 0.001))
+        before = (now, events)
+        status.write(
+            {
+                "partitions": len(app.consumer.assignment()) if app.consumer else 0,
+                "events": events,
+                "events_per_s": round(rate),
+                "repeated": sum(counts.repeated for counts in every),
+                "unreadable": sum(counts.unreadable for counts in every),
+                "misplaced": sum(counts.misplaced for counts in every),
+                "decisions": sum(counts.decisions for counts in every),
+                "warnings": sum(counts.warnings for counts in every),
+                "clients": sum(len(ledger.state.clients) for ledger in ledgers.by_partition.values()),
+                "records_waiting": watchdog.lag,
+                "last_event_at": rfc3339(last) if last else "",
+                "policy": ledgers.index.version,
+                "pid": os.getpid(),
+            }
+        )

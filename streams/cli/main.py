@@ -1,0 +1,87 @@
+"""`goaway`: the group of all commands, and the one handler of expected errors."""
+
+import os
+import sys
+from importlib import import_module
+from typing import Final
+
+import click
+
+from streams import __version__
+from streams.errors import GoawayError
+
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "up": ("up", "Run the whole pipeline on this machine."),
+    "status": ("status", "What runs, what waits, who is refused."),
+    "doctor": ("doctor", "What is reachable, what is missing, what to change in Postfix."),
+    "ship": ("stages", "Follow MTA logs into Kafka."),
+    "worker": ("stages", "Decide: events in, decisions out."),
+    "shim": ("stages", "Answer Postfix from the decisions."),
+    "sink": ("stages", "Store events and decisions in ClickHouse."),
+    "parse": ("parse", "Turn log lines into JSON events."),
+    "replay": ("replay", "Run a log through the engine and print its decisions."),
+    "policy": ("policy", "Check and show the policy."),
+    "topics": ("topics", "Create and show the Kafka topics."),
+    "db": ("db", "Create and show the ClickHouse tables."),
+}
+"""Command → (module of `streams.cli` that has it, what it does). A module is imported when it is called, so
+that `goaway --help` and `goaway parse` do not wait for Kafka's and Faust's imports."""
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"streams.cli.{COMMANDS[cmd_name][0]}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, what) for name, (_, what) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            advice = f"goaway {near[0]}" if near else "goaway --help"
+            raise click.UsageError(f"no such command: {args[0][:64]!r}. Try: {advice}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="goaway")
+def goaway() -> None:
+    """A guard for a mail server's front door.
+
+    MTA logs become events in Kafka; agents decide who is told to go away, for how long and why; the shim
+    answers Postfix. Start with: goaway up --sample
+    """
+
+
+def main() -> None:
+    """Run, and turn expected errors into one line and an exit code."""
+    try:
+        goaway.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except GoawayError as error:
+        click.secho(f"goaway: {error}", fg="red", err=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)
+    except BrokenPipeError:
+        # the reader of a pipe (head, less) went away: not an error, and nothing more may be written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,120 @@
+"""Flags that several commands share, and what they mean."""
+
+import logging
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import click
+
+from streams.config import Settings, read_settings
+from streams.errors import PolicyError, UsageError
+from streams.model.instant import Instant, instant_of
+from streams.model.policy import Policy
+from streams.wire.policy_toml import MAX_POLICY_BYTES, read_policy
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def settings() -> Settings:
+    """Settings from the environment."""
+    return read_settings(os.environ)
+
+
+def start_logging(level: str = "INFO") -> None:
+    """Log to stderr, one line a message, times in UTC."""
+    logging.Formatter.converter = lambda *_: datetime.now(UTC).timetuple()
+    logging.basicConfig(
+        level=level,
+        format="%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+    )
+    for chatty in ("aiokafka", "faust", "mode", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def policy_option(function: F) -> F:
+    """`--policy FILE`"""
+    return click.option(
+        "--policy",
+        "policy_file",
+        type=click.Path(path_type=Path),
+        envvar="GOAWAY_POLICY",
+        help="The policy file; without one, the defaults.",
+    )(function)
+
+
+def status_option(function: F) -> F:
+    """`--status-file FILE`"""
+    return click.option(
+        "--status-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Write this stage's facts here each second, as JSON.",
+    )(function)
+
+
+def zone_option(function: F) -> F:
+    """`--timezone ZONE`"""
+    return click.option(
+        "--timezone",
+        "zone",
+        default="local",
+        show_default=True,
+        metavar="ZONE",
+        callback=_zone,
+        help="Time zone of stamps that name none, such as Europe/Berlin.",
+    )(function)
+
+
+def _zone(_: click.Context, __: click.Parameter, value: str) -> tzinfo:
+    if value.lower() == "utc":
+        return UTC
+    if value == "local":
+        return local_zone()
+    try:
+        return ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise UsageError(
+            f"--timezone: {value[:64]!r} is not known", try_next="--timezone Europe/Berlin"
+        ) from error
+
+
+def local_zone() -> tzinfo:
+    """This machine's zone with its daylight-saving rules where they can be found, else its offset."""
+    name = os.environ.get("TZ", "").lstrip(":")
+    link = Path("/etc/localtime")
+    if not name and link.is_symlink():
+        name = str(link.resolve()).partition("zoneinfo/")[2]
+    if not name and Path("/etc/timezone").is_file():
+        name = Path("/etc/timezone").read_text(encoding="ascii", errors="ignore").strip()
+    try:
+        return ZoneInfo(name or "UTC")
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return datetime.now().astimezone().tzinfo or UTC
+
+
+def now() -> Instant:
+    """The wall clock, at the edge: for the year that a classic syslog stamp leaves out."""
+    return instant_of(datetime.now(UTC))
+
+
+def load_policy(file: Path | None) -> Policy:
+    """The policy of this file, or the defaults where none is named."""
+    if file is None:
+        return Policy()
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(MAX_POLICY_BYTES + 1)
+        if len(content) > MAX_POLICY_BYTES:
+            raise PolicyError(
+                f"{file}: larger than {MAX_POLICY_BYTES >> 20} MiB", try_next="goaway policy check FILE"
+            )
+        text = content.decode("utf-8")
+    except OSError as error:
+        raise PolicyError(f"{file}: {error.strerror}", try_next=f"ls -l {file}") from error
+    except UnicodeDecodeError as error:
+        raise PolicyError(f"{file}: not UTF-8 at byte {error.start}", try_next=f"file {file}") from error
+    return read_policy(text, file=str(file))
