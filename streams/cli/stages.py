@@ -132,8 +132,7 @@ def ship(
     if once:
         from streams.ship.run import ship_once
 
-        counts = ship_once(settings(), files, zone=zone, prefixes=prefixes, progress=sys.stderr.isatty())
-        click.echo(counts.summary(), err=True)
+        ship_once(settings(), files, zone=zone, prefixes=prefixes, progress=sys.stderr.isatty())
         return
     if any(str(file) == "-" for file in files):
         raise UsageError("standard input can only be shipped whole", try_next="goaway ship --once -")

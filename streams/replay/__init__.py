@@ -1,0 +1,1 @@
+"""History through the very engine that decides live."""

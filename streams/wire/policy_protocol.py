@@ -5,6 +5,7 @@ Order is free, names that are not ours are ignored, and of a name that is sent t
 Source: Postfix, SMTPD_POLICY_README, "Protocol description".
 """
 
+import re
 from typing import Final
 
 import msgspec
@@ -18,6 +19,9 @@ KIND: Final = b"smtpd_access_policy"
 
 DUNNO: Final = b"action=DUNNO\n\n"
 """The answer that leaves the matter to Postfix's next restriction."""
+
+_ATTRIBUTES: Final = re.compile(rb"(?:[^=\n\0]++=[^\n\0]*+\n)*+[^=\n\0]++=[^\n\0]*+").fullmatch
+"""Whether every line is an attribute, at a third of the time that splitting them takes."""
 
 
 class PolicyRequest(msgspec.Struct, frozen=True, gc=False):
@@ -94,18 +98,24 @@ class PolicyReader:
 
 def _read(block: bytes) -> PolicyRequest | ProtocolFault:
     """One request without the empty line that ends it."""
-    lines = block.split(b"\n")
-    try:
-        attributes = dict([line.split(b"=", 1) for line in lines])
-    except ValueError:
-        return ProtocolFault(_first_fault(lines))
-    if b"\0" in block or b"" in attributes or len(block) > MAX_LINE_BYTES or len(lines) > MAX_ATTRIBUTES:
-        reason = _first_fault(lines)
+    usual = len(block) <= MAX_LINE_BYTES and block.count(b"\n") < MAX_ATTRIBUTES
+    if not (usual and _ATTRIBUTES(block)):
+        reason = _first_fault(block.split(b"\n"))
         if reason:
             return ProtocolFault(reason)
-    if attributes.get(b"request") != KIND:
+    lines = b"\n" + block + b"\n"
+    if _last(lines, b"\nrequest=") != KIND:
         return ProtocolFault("not a request=smtpd_access_policy")
-    return PolicyRequest(attributes.get(b"client_address", b""), attributes.get(b"protocol_state", b""))
+    return PolicyRequest(_last(lines, b"\nclient_address="), _last(lines, b"\nprotocol_state="))
+
+
+def _last(lines: bytes, name: bytes) -> bytes:
+    """The value of the last line that starts with `name`; empty where there is none."""
+    at = lines.rfind(name)
+    if at < 0:
+        return b""
+    start = at + len(name)
+    return lines[start : lines.index(b"\n", start)]
 
 
 def _first_fault(lines: list[bytes]) -> str:

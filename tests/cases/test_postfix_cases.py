@@ -2,7 +2,8 @@
 
 `postfix/*.case`: log lines, `----`, then what each comes to, one JSON object a line. `# zone: NAME` and
 `# reference: RFC 3339` in the first lines set what the parser is told. `postfix-lines/*.log` are recorded
-from a real Postfix; `postfix/recorded.summary` says what each comes to. `GOAWAY_REWRITE_CASES=1` writes both anew.
+from a real Postfix; `postfix/recorded.summary` says what each comes to. `GOAWAY_REWRITE_CASES=1` writes
+both anew.
 """
 
 import json

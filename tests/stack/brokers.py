@@ -1,10 +1,11 @@
 """Real brokers for tests: the same test on Tansu and on Apache Kafka, each started once a run.
 
-`broker` gives a test the bootstrap address, `running_broker` the broker itself. Topics are shared between tests,
-so a test takes a name of its own from `topic`.
+`broker` gives a test the bootstrap address, `running_broker` the broker itself. Topics are shared between
+tests, so a test takes a name of its own from `topic`.
 """
 
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,10 @@ def make_topic(address: str, name: str, *, partitions: int = 1, config: dict[str
     client = AdminClient({"bootstrap.servers": address, **CLIENT})
     wanted = NewTopic(name, partitions, 1, config=config or {})
     client.create_topics([wanted], operation_timeout=10)[name].result(timeout=20)
+    # Apache Kafka answers before its metadata shows the topic
+    deadline = time.monotonic() + 10
+    while name not in client.list_topics(timeout=10).topics and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def cmdline(pid: int) -> str:

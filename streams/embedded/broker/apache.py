@@ -5,6 +5,7 @@ when it reaches the disk, so the last records before a power failure may be lost
 """
 
 import base64
+import fcntl
 import os
 import re
 import subprocess
@@ -37,7 +38,9 @@ class ApacheBroker:
         self._folder = folder.absolute()
         self._port = port or free_port()
         self._secure_port = free_port() if secure else 0
-        self._process = ServerProcess(self.name, log=self._folder / "kafka.out")
+        self._process = ServerProcess(
+            self.name, log=self._folder / "kafka.out", own_log=self._folder / "kafka.log"
+        )
 
     @property
     def address(self) -> str:
@@ -70,6 +73,7 @@ class ApacheBroker:
         jars = kafka_jars()
         for port in filter(None, (self._port, self._secure_port)):
             refuse_taken_port(port)
+        self._refuse_folder_in_use()
         settings = self._write_settings()
         java += [f"-Dlog4j2.configurationFile={self._folder / 'log4j2.properties'}", "-cp", f"{jars}/*"]
         cluster = self._cluster_id() or self._format(java, settings)
@@ -92,6 +96,19 @@ class ApacheBroker:
     def stop(self, *, timeout_s: float = 10.0) -> None:
         """End it in order; its records stay."""
         self._process.stop(timeout_s=timeout_s)
+
+    def _refuse_folder_in_use(self) -> None:
+        """`UnavailableError` while another Kafka runs on the folder: it keeps a file there locked."""
+        try:
+            with (self._folder / "records" / ".lock").open("r+b") as lock:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise UnavailableError(
+                f"another Kafka is already running on {self._folder}, or the folder cannot be written to",
+                try_next=f"fuser -v {self._folder / 'records' / '.lock'}, or another --data folder",
+            ) from error
 
     def _write_settings(self) -> Path:
         """`server.properties` and the log's settings, written anew at each start: ports may differ."""

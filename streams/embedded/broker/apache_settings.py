@@ -49,6 +49,9 @@ def server_properties(
         "share.coordinator.state.topic.num.partitions": "1",
         # nobody else is about to join
         "group.initial.rebalance.delay.ms": "0",
+        # after a kill the node is not let in again until its former self counts as gone; the default is 9 s
+        "broker.session.timeout.ms": "3000",
+        "broker.heartbeat.interval.ms": "500",
         # the default, 128 MB, is a quarter of the heap
         "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
     }
@@ -89,7 +92,7 @@ def _addresses(listeners: dict[str, int]) -> str:
 
 
 def _escaped(value: str) -> str:
-    """Java's properties format: a backslash starts an escape, and what is not ASCII is written as UTF-16 units."""
+    """Java's properties format: a backslash starts an escape; what is not ASCII is given as UTF-16 units."""
     return "".join(c if c.isascii() else _units(c) for c in value.replace("\\", "\\\\"))
 
 

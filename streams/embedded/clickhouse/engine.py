@@ -1,0 +1,191 @@
+"""ClickHouse in this process: one engine on one folder, a session of its own for every client.
+
+Facts of chdb-core 26.9 that this rests on, each held by a test:
+- `send_query` gives one Native block a fetch, and refuses what is not a SELECT before running any of it;
+- a query is stopped by KILL QUERY from another session; cancelling it from another thread waits for its end;
+- a result without rows has no block at all, so its columns are asked for;
+- `import chdb` loads pyarrow and numpy where they are installed: half a second and 45 MB for nothing.
+"""
+
+import contextlib
+import itertools
+import sys
+import threading
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, Final
+
+from streams.embedded.clickhouse.native import block_size, split_blocks
+from streams.embedded.clickhouse.packets import Setting
+from streams.embedded.clickhouse.replies import ServerError, sample_block
+from streams.embedded.clickhouse.statement import DataInsert, identifier, keyword, quoted, without_format
+
+_NOT_NEEDED: Final = ("pyarrow", "pandas", "numpy")
+_UNKNOWN_SETTING: Final = 115
+_NO_STREAM: Final = "Streaming query is not supported"
+_MANY_STATEMENTS: Final = 62
+
+
+class EngineHeldError(Exception):
+    """The folder is open in another process."""
+
+
+class Engine:
+    """The embedded ClickHouse; open once in a process, never before a fork."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open or create the database in `folder`. Raises `EngineHeldError`, `ServerError`."""
+        for module in _NOT_NEEDED:
+            sys.modules.setdefault(module, None)  # type: ignore[arg-type]  # makes its import fail
+        import chdb
+
+        self._connect = chdb.connect
+        self._folder = str(folder)
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        try:
+            self._own = self._connect(self._folder)
+        except RuntimeError as error:
+            if "Cannot lock file" in str(error):
+                raise EngineHeldError from None
+            raise ServerError.of_engine(str(error)) from None
+        version, self.timezone = self._first_row("SELECT version(), timezone()")
+        major, minor, patch, *_ = version.split(".")
+        self.version = int(major), int(minor), int(patch)
+
+    def create_database(self, name: str) -> None:
+        """Make sure that a database exists."""
+        self._own.query(f"CREATE DATABASE IF NOT EXISTS {identifier(name)}", "TabSeparated")
+
+    def session(self, database: str) -> "EngineSession":
+        """A session in `database` ("" is `default`). Raises `ServerError` where there is no such database."""
+        return EngineSession(self._connect(self._folder), f"session-{next(self._numbers)}", database)
+
+    def kill(self, session_name: str) -> None:
+        """Stop what a session is running; its thread gets a `ServerError` (QUERY_WAS_CANCELLED)."""
+        with self._lock, contextlib.suppress(RuntimeError):
+            self._own.query(
+                f"KILL QUERY WHERE Settings['log_comment'] = {quoted(session_name)} ASYNC", "TabSeparated"
+            )
+
+    def close(self) -> None:
+        """Write what is in memory and let go of the folder."""
+        with self._lock:
+            self._own.close()
+
+    def _first_row(self, query: str) -> list[str]:
+        result = self._own.query(query, "TabSeparated")
+        return bytes(result.bytes()).decode().rstrip("\n").split("\t")
+
+
+class EngineSession:
+    """One client's session: its database, its settings. One thread at a time."""
+
+    def __init__(self, connection: Any, name: str, database: str) -> None:
+        self.name = name
+        self._connection = connection
+        # as on a server, where `foo` alone is a syntax error
+        self._control(f"SET log_comment = {quoted(name)}, implicit_select = 0")
+        if database:
+            self._control(f"USE {identifier(database)}")
+        self._changed = self._changed_settings()
+
+    def close(self) -> None:
+        """End the session."""
+        self._connection.close()
+
+    def run(self, query: str, settings: tuple[Setting, ...]) -> Generator[bytes, None, None]:
+        """Execute a statement and give its result, one Native block at a time. Raises `ServerError`."""
+        self._apply(settings)
+        try:
+            yield from self._blocks(without_format(query))
+        finally:
+            self._restore(settings)
+            if keyword(query) == "SET":
+                self._changed = self._changed_settings()
+
+    def columns(self, insert: DataInsert) -> list[tuple[str, str]]:
+        """(name, type) of the columns that an INSERT is to be sent. Raises `ServerError`."""
+        return self._described(insert.describe())
+
+    def insert(self, insert: DataInsert, file_name: str, settings: tuple[Setting, ...]) -> None:
+        """Insert a file of Native blocks, named from the working directory. Raises `ServerError`."""
+        self._apply(settings)
+        try:
+            self._control(insert.from_file(file_name))
+        finally:
+            self._restore(settings)
+
+    def _blocks(self, query: str) -> Generator[bytes, None, None]:
+        if keyword(query) != "INSERT" and self._connection._conn.classify_query(query)["statement_count"] > 1:
+            raise ServerError(
+                _MANY_STATEMENTS, "DB::Exception: Multi-statements are not allowed. (SYNTAX_ERROR)"
+            )
+        empty = True
+        try:
+            with self._connection.send_query(query, "Native") as stream:
+                for chunk in stream:
+                    block = bytes(chunk.bytes())
+                    empty = empty and block_size(block)[1] == 0
+                    yield block
+        except RuntimeError as error:
+            if not (empty and _NO_STREAM in str(error)):
+                raise ServerError.of_engine(str(error)) from None
+        else:
+            if empty:  # its columns are still wanted
+                yield sample_block(self._described(f"DESCRIBE ({query.strip().rstrip(';')}\n)"))
+            return
+        yield from split_blocks(self._query(query, "Native"))
+
+    def _described(self, describe: str) -> list[tuple[str, str]]:
+        rows = self._query(describe, "TabSeparatedRaw").decode().splitlines()
+        return [(name, type_name) for name, type_name, *_ in (row.split("\t") for row in rows)]
+
+    def _query(self, query: str, output_format: str) -> bytes:
+        try:
+            return bytes(self._connection.query(query, output_format).bytes())
+        except RuntimeError as error:
+            raise ServerError.of_engine(str(error)) from None
+
+    def _control(self, statement: str) -> None:
+        self._query(statement, "TabSeparated")
+
+    def _apply(self, settings: tuple[Setting, ...]) -> None:
+        if not settings:
+            return
+        try:
+            self._control("SET " + ", ".join(f"{_setting_name(s)} = {quoted(s.value)}" for s in settings))
+        except ServerError as error:
+            if error.code != _UNKNOWN_SETTING:
+                raise
+            for setting in settings:
+                self._apply_one(setting)
+
+    def _apply_one(self, setting: Setting) -> None:
+        try:
+            self._control(f"SET {_setting_name(setting)} = {quoted(setting.value)}")
+        except ServerError as error:
+            if setting.important or error.code != _UNKNOWN_SETTING:
+                raise
+
+    def _restore(self, settings: tuple[Setting, ...]) -> None:
+        for setting in settings:
+            before = self._changed.get(setting.name)
+            value = "DEFAULT" if before is None else quoted(before)
+            try:
+                self._control(f"SET {_setting_name(setting)} = {value}")
+            except ServerError as error:
+                if error.code != _UNKNOWN_SETTING:
+                    raise
+
+    def _changed_settings(self) -> dict[str, str]:
+        rows = self._query("SELECT name, value FROM system.settings WHERE changed", "TabSeparatedRaw")
+        return dict(row.split("\t", 1) for row in rows.decode().splitlines() if "\t" in row)
+
+
+def _setting_name(setting: Setting) -> str:
+    if not setting.name.replace("_", "").isalnum() or not setting.name.isascii():
+        raise ServerError(
+            _UNKNOWN_SETTING, f"DB::Exception: Unknown setting {setting.name[:99]!r}. (UNKNOWN_SETTING)"
+        )
+    return setting.name
