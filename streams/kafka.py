@@ -1,6 +1,7 @@
 """Kafka client settings, topic creation, and how far a topic reaches: shared by every stage."""
 
 import logging
+import time
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
@@ -11,6 +12,16 @@ from streams.errors import UnavailableError
 from streams.topics import DEFAULT_PARTITIONS, EVENTS, TOPICS
 
 TIMEOUT_S: Final = 10.0
+
+_HOPELESS: Final = frozenset(
+    {
+        KafkaError._AUTHENTICATION,
+        KafkaError._SSL,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.UNSUPPORTED_SASL_MECHANISM,
+    }
+)
+"""Waiting longer does not help against these."""
 
 _log = logging.getLogger(__name__)
 
@@ -34,12 +45,9 @@ def client_config(settings: KafkaSettings, **extra: object) -> dict[str, Any]:
         }
     if settings.ca:
         config["ssl.ca.location"] = settings.ca
-    return config | {name.replace("_", "."): value for name, value in extra.items()}
-
-
-def admin(settings: KafkaSettings) -> AdminClient:
-    """An admin client; it does not connect until asked something."""
-    return AdminClient(client_config(settings), logger=_log)
+    return config | {
+        name if name.endswith("_cb") else name.replace("_", "."): value for name, value in extra.items()
+    }
 
 
 def unavailable(settings: KafkaSettings, error: object) -> UnavailableError:
@@ -49,13 +57,47 @@ def unavailable(settings: KafkaSettings, error: object) -> UnavailableError:
     )
 
 
+class Admin:
+    """An admin client that knows why a broker is not reached.
+
+    librdkafka's calls only say that time ran out; the cause (a wrong password, a certificate that is not
+    trusted) goes to the error callback, and is what a person must read.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._causes: list[KafkaError] = []
+        self.client = AdminClient(client_config(settings, error_cb=self._causes.append), logger=_log)
+
+    def unavailable(self, error: object) -> UnavailableError:
+        """`error`, or the cause that the client learnt of."""
+        telling = [cause for cause in self._causes if cause.code() != KafkaError._ALL_BROKERS_DOWN]
+        return unavailable(self._settings, telling[0].str() if telling else error)
+
+    def partition_counts(self, timeout_s: float = TIMEOUT_S) -> dict[str, int]:
+        """Partitions of every topic there is, or `UnavailableError`."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                metadata = self.client.list_topics(timeout=max(0.1, min(1.0, left)))
+                break
+            except KafkaException as error:
+                self.client.poll(0)
+                refused = any(cause.code() in _HOPELESS for cause in self._causes)
+                if left <= 0 or refused:
+                    raise self.unavailable(error.args[0].str()) from error
+        return {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
+
+
+def admin(settings: KafkaSettings) -> AdminClient:
+    """An admin client; it does not connect until asked something. Keep it until its futures are done."""
+    return AdminClient(client_config(settings), logger=_log)
+
+
 def partition_counts(settings: KafkaSettings, *, timeout_s: float = TIMEOUT_S) -> dict[str, int]:
     """Partitions of every topic there is."""
-    try:
-        metadata = admin(settings).list_topics(timeout=timeout_s)
-    except KafkaException as error:
-        raise unavailable(settings, error.args[0].str()) from error
-    return {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
+    return Admin(settings).partition_counts(timeout_s)
 
 
 def events_partitions(settings: KafkaSettings) -> int:
@@ -71,8 +113,12 @@ def events_partitions(settings: KafkaSettings) -> int:
 def create_topics(
     settings: KafkaSettings, *, partitions: int = DEFAULT_PARTITIONS, replication: int = 1
 ) -> list[str]:
-    """Create the topics that are missing; names of those created. Existing ones are left as they are."""
-    existing = partition_counts(settings)
+    """Create the topics that are missing and wait until they are seen; names of those created.
+
+    Existing ones are left as they are.
+    """
+    kafka = Admin(settings)
+    existing = kafka.partition_counts()
     wanted = [
         NewTopic(spec.name, spec.partitions or partitions, replication, config=dict(spec.config))
         for spec in TOPICS
@@ -81,8 +127,7 @@ def create_topics(
     if not wanted:
         return []
     created = []
-    client = admin(settings)  # kept until the end: its futures die with it
-    for name, future in client.create_topics(wanted, operation_timeout=TIMEOUT_S).items():
+    for name, future in kafka.client.create_topics(wanted, operation_timeout=TIMEOUT_S).items():
         try:
             future.result(timeout=2 * TIMEOUT_S)
             created.append(name)
@@ -92,4 +137,9 @@ def create_topics(
                     f"topic {name} could not be created ({error.args[0].str()})",
                     try_next="goaway topics show",
                 ) from error
+    deadline = time.monotonic() + TIMEOUT_S
+    while not {spec.name for spec in TOPICS} <= kafka.partition_counts().keys():  # metadata lags creation
+        if time.monotonic() > deadline:
+            raise unavailable(settings, "the topics just created do not appear")
+        time.sleep(0.05)
     return created

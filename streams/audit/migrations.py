@@ -101,7 +101,7 @@ def migrate(clickhouse: ClickHouse, migrations: Sequence[Migration] | None = Non
                 raise StorageError(
                     f"sql/{migration.name}, statement {number}: {error.what}", try_next="goaway db status"
                 ) from error
-        row = [[migration.name], [migration.checksum], [int(time.time() * MICROSECONDS)]]
+        row: list[list[object]] = [[migration.name], [migration.checksum], [int(time.time() * MICROSECONDS)]]
         clickhouse.insert("goaway_migrations", ["name", "checksum", "applied"], row, token=migration.name)
         done.append(migration.name)
     return done

@@ -53,7 +53,7 @@ def worker(instance: str, policy_file: Path | None, status_file: Path | None) ->
 
 @click.command()
 @click.option(
-    "--listen",
+    "--policy-listen",
     "listen",
     multiple=True,
     default=("inet:127.0.0.1:10040",),

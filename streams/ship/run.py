@@ -97,9 +97,10 @@ def ship_once(
     """
     if not files:
         raise UsageError("no file to ship", try_next="goaway ship --once /var/log/mail.log")
-    for file in files:
-        if isinstance(file, Path) and not file.is_file():
-            raise UnavailableError(f"{file} is not a file", try_next=f"ls -l {file}")
+    names: list[LogName] = ["-" if str(file) == "-" else Path(file) for file in files]
+    for name in names:
+        if isinstance(name, Path) and not name.is_file():
+            raise UnavailableError(f"{name} is not a file", try_next=f"ls -l {name}")
     counts, started = ShipCounts(), time.monotonic()
     partitions = events_partitions(settings.kafka)
     outbox = Outbox(settings.kafka)
@@ -113,7 +114,7 @@ def ship_once(
         if outbox.failure or outbox.full:
             raise _not_taken(settings, outbox)
 
-    with Meter(files, shown=progress and sys.stderr.isatty()) as meter:
+    with Meter(names, shown=progress and sys.stderr.isatty()) as meter:
         whole = WholeFiles(
             outbox,
             counts,
@@ -124,8 +125,8 @@ def ship_once(
             room=room,
         )
         try:
-            for file in files:
-                whole.ship(file)
+            for name in names:
+                whole.ship(name)
         except GoawayError:
             outbox.flush(FLUSH_S)  # the files before this one count
             raise

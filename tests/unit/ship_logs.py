@@ -52,12 +52,13 @@ class WrittenLog:
         self.path = path
         self.lines: list[bytes] = []
         """Every line ever written, whole or begun."""
+        self.line: Callable[[int], bytes] = log_line
         self._rest = b""
         self._clock_ns = 1_700_000_000 * 10**9
 
     def write(self, count: int, *, cut: int = 0) -> None:
         """Append lines; of the last one, leave `cut` bytes to the next write."""
-        lines = [log_line(len(self.lines) + i) for i in range(count)]
+        lines = [self.line(len(self.lines) + i) for i in range(count)]
         self.lines += lines
         content = self._rest + b"".join(lines)
         keep = len(content) - min(cut, len(content))

@@ -1,8 +1,8 @@
 """ClickHouse on one machine with nothing installed: the real engine, in a child process of ours.
 
-`process` is the parent's side and all that others need. The child speaks the native protocol: there, bytes climb a ladder:
-`feed` → `native`, `compression` → `packets`; `statement` knows which of them take data; `engine` executes;
-`replies` go back; `conversation` and `server` are the only ones that wait.
+`process` is the parent's side and all that others need. The child speaks the native protocol; bytes climb a
+ladder there: `feed` → `native`, `compression` → `packets`. `statement` knows which of them take data;
+`engine` executes; `replies` go back; `conversation` and `server` are the only ones that wait.
 """
 
 from streams.embedded.clickhouse.process import EmbeddedClickHouse

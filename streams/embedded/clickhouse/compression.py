@@ -27,7 +27,7 @@ def _module(name: str, distribution: str) -> Any:
         return importlib.import_module(name)
     except ImportError:
         raise NoCompressionError(
-            f"compression needs {distribution}. Try: pip install {distribution}, or connect without compression"
+            f"compression needs {distribution}. Try: pip install {distribution}, or do without compression"
         ) from None
 
 

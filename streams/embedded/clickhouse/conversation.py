@@ -1,7 +1,7 @@
 """One client's conversation: greeting, then queries, one after another.
 
-Packets are read all the while, so that a Cancel or a hang-up reaches a query that is running. The engine works
-in a thread that belongs to this client; the event loop never waits for it.
+Packets are read all the while, so that a Cancel or a hang-up reaches a query that is running. The engine
+works in a thread that belongs to this client; the event loop never waits for it.
 """
 
 import asyncio

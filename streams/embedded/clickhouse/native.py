@@ -1,7 +1,7 @@
 """Where a block ends: the layout of ClickHouse's Native format, column type by column type.
 
 Nothing here looks at a value. A block is passed on to the engine as the bytes it came in, so all that is
-needed is its length, which only its column types tell. Source of the layouts: ClickHouse's `Serialization*` classes.
+needed is its length, which only its column types tell. Layouts: ClickHouse's `Serialization*` classes.
 """
 
 import re

@@ -1,0 +1,190 @@
+"""`goaway up`: run everything on this machine, watch over it, show it."""
+
+import fcntl
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from streams.cli.options import load_policy, now, policy_option, settings, start_logging
+from streams.cli.screen import overview, refusal_line
+from streams.embedded.up.pipeline import Pipeline
+from streams.embedded.up.plan import Plan
+from streams.embedded.up.refusals import Refusals
+from streams.errors import UnavailableError, UsageError
+
+TEND_S = 0.2
+LISTEN = "inet:127.0.0.1:10040"
+
+
+@click.command()
+@click.argument("logs", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="GOAWAY_DATA",
+    default=Path("goaway-data"),
+    show_default=True,
+    help="Folder for all that is kept.",
+)
+@click.option(
+    "--broker",
+    default="tansu",
+    show_default=True,
+    metavar="tansu|apache|HOST:PORT",
+    help="tansu: in memory, at once. apache: Apache Kafka on disk, needs Java. Or your own.",
+)
+@click.option(
+    "--clickhouse",
+    default="embedded",
+    show_default=True,
+    metavar="embedded|none|HOST:PORT",
+    help="Where events and decisions are stored.",
+)
+@click.option(
+    "--policy-listen",
+    "listen",
+    multiple=True,
+    default=(LISTEN,),
+    show_default=True,
+    metavar="inet:HOST:PORT|unix:PATH",
+    help="Where Postfix asks; may be given several times.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Workers that decide."
+)
+@click.option(
+    "--partitions",
+    type=click.IntRange(1, 1024),
+    default=4,
+    show_default=True,
+    help="Partitions of topics that are created.",
+)
+@click.option("--timezone", default="", metavar="ZONE", help="Time zone of log stamps that name none.")
+@click.option("--sample", is_flag=True, help="Feed the recorded sample log, moved to end now.")
+@click.option("--stop-after", type=float, metavar="SECONDS", help="Stop by itself, for trying things out.")
+@policy_option
+def up(
+    logs: tuple[Path, ...],
+    data: Path,
+    broker: str,
+    clickhouse: str,
+    listen: tuple[str, ...],
+    workers: int,
+    partitions: int,
+    timezone: str,
+    sample: bool,
+    stop_after: float | None,
+    policy_file: Path | None,
+) -> None:
+    """Run the whole pipeline on this machine, following the Postfix LOGS that are named.
+
+    Broker and ClickHouse are embedded unless you name your own. Stops cleanly on Ctrl-C and SIGTERM.
+    """
+    start_logging("WARNING")
+    load_policy(policy_file)  # a policy that cannot be used is said now, not by five stages
+    if workers > partitions:
+        raise UsageError(
+            f"{workers} workers share {partitions} partitions", try_next=f"--partitions {workers}"
+        )
+    data = data.absolute()
+    plan = Plan(
+        data=data,
+        broker=broker,
+        clickhouse=clickhouse,
+        listen=listen,
+        policy=policy_file.absolute() if policy_file else None,
+        logs=tuple(log.absolute() for log in logs),
+        timezone=timezone,
+        sample=sample,
+        workers=workers,
+        partitions=partitions,
+    )
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with _sole_owner(data):
+        _run(plan, stop, time.monotonic() + stop_after if stop_after else None)
+
+
+def _run(plan: Plan, stop: threading.Event, deadline: float | None) -> None:
+    console = Console()
+    said: list[str] = []
+    plain = not console.is_terminal
+
+    def say(part: str, what: str) -> None:
+        line = f"{time.strftime('%H:%M:%S')} {part:<11} {what}"
+        said.append(line)
+        if plain:
+            click.echo(line)
+
+    pipeline = Pipeline(plan, settings(), say=say)
+    refusals: Refusals | None = None
+    try:
+        if not plain:
+            console.print("Starting; Ctrl-C stops everything.", style="dim")
+        pipeline.start()
+        refusals = Refusals(pipeline.kafka)
+        refusals.start()
+        shown = 0
+        with Live(console=console, refresh_per_second=4, auto_refresh=not plain, transient=False) as live:
+            while not stop.wait(TEND_S) and (deadline is None or time.monotonic() < deadline):
+                pipeline.tend()
+                if plain:
+                    for decision in refusals.since(shown):
+                        click.echo(refusal_line(decision))
+                    shown = refusals.seen
+                else:
+                    rows = max(3, min(12, console.height - len(pipeline.parts()) - 9 - len(said[-3:])))
+                    live.update(
+                        overview(
+                            pipeline.parts(),
+                            refusals.latest(rows),
+                            total=refusals.seen,
+                            now=now(),
+                            hints=[*said[-3:], *hints(plan)],
+                        )
+                    )
+    finally:
+        click.echo("stopping…" if plain else "\nStopping…")
+        if refusals is not None:
+            refusals.stop()
+        pipeline.stop()
+        click.echo("stopped; what was stored is in " + str(plan.data))
+
+
+def hints(plan: Plan) -> list[str]:
+    """What to do next, as long as it is not done."""
+    asked = plan.listen[0]
+    found = [f"Postfix, main.cf: smtpd_client_restrictions = check_policy_service {asked}   (goaway doctor)"]
+    if not plan.logs:
+        found.append("No log is followed yet: goaway up /var/log/mail.log")
+    return found
+
+
+@contextmanager
+def _sole_owner(data: Path) -> Iterator[None]:
+    """Hold the data folder; a second `up` on it is told so."""
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o750)
+        lock = (data / ".lock").open("w")
+    except OSError as error:
+        raise UnavailableError(
+            f"{data} cannot be written ({error.strerror})", try_next="--data DIR"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(
+                f"another goaway up runs on {data}", try_next="goaway status, or --data DIR"
+            ) from error
+        yield
+        sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""`goaway up`: the whole pipeline on one machine, watched over."""

@@ -1,0 +1,37 @@
+"""What is to run, and how a part of it looks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from streams.status import Fact
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to run."""
+
+    data: Path
+    broker: str
+    """`tansu`, `apache`, or HOST:PORT of one's own."""
+    clickhouse: str
+    """`embedded`, `none`, or HOST:PORT of one's own."""
+    listen: tuple[str, ...]
+    policy: Path | None = None
+    logs: tuple[Path, ...] = ()
+    timezone: str = ""
+    sample: bool = False
+    workers: int = 1
+    partitions: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part as the screen shows it."""
+
+    name: str
+    state: str
+    """`runs`, `starts`, `ended`, `done`, `waits`."""
+    pid: int | None
+    restarts: int
+    facts: dict[str, Fact]
+    note: str = ""

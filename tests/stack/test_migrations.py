@@ -1,0 +1,102 @@
+"""Migrations on the real engine."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from streams.audit import migrations
+from streams.audit.clickhouse import ClickHouse, StorageError
+from streams.audit.migrations import Migration, MigrationError, migrate, read_migrations
+from streams.audit.tables import PLACE, TABLES
+from streams.config import ClickHouseSettings
+from streams.embedded.clickhouse import EmbeddedClickHouse
+
+pytestmark = pytest.mark.needs("chdb")
+
+CREATE_A: Final = "CREATE TABLE IF NOT EXISTS a (n UInt8) ENGINE = MergeTree ORDER BY n;\n"
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseSettings]:
+    """One engine for this module."""
+    child = EmbeddedClickHouse()
+    yield child.start(tmp_path_factory.mktemp("clickhouse"))
+    child.stop()
+
+
+@pytest.fixture
+def clickhouse(engine: ClickHouseSettings, request: pytest.FixtureRequest) -> Iterator[ClickHouse]:
+    """A client of a database that does not exist yet."""
+    name = f"db-{request.node.originalname}"  # a name that has to be quoted
+    client = ClickHouse(
+        ClickHouseSettings(engine.host, engine.port, engine.user, engine.password, database=name)
+    )
+    yield client
+    client.close()
+
+
+def test_everything_is_applied_once(clickhouse: ClickHouse) -> None:
+    assert {each.applied for each in migrations.status(clickhouse)} == {None}
+    names = [each.name for each in read_migrations()]
+    assert migrate(clickhouse) == names
+    assert migrate(clickhouse) == []
+    standing = migrations.status(clickhouse)
+    assert [each.name for each in standing] == names
+    assert all(each.applied is not None and each.applied.tzinfo is not None for each in standing)
+    assert clickhouse.rows("SELECT count() FROM goaway_migrations") == [(len(names),)]
+
+
+def test_the_tables_are_those_the_sink_fills(clickhouse: ClickHouse) -> None:
+    migrate(clickhouse)
+    for table in TABLES:
+        found = clickhouse.rows(
+            "SELECT name, type, comment FROM system.columns"
+            " WHERE database = %(database)s AND table = %(table)s ORDER BY position",
+            {"database": clickhouse.database, "table": table.name},
+        )
+        expected = [*((column.name, column.type) for column in table.columns), *PLACE]
+        assert [(name, kind) for name, kind, _ in found] == expected
+        assert all(comment for _, _, comment in found)
+
+
+def test_a_changed_file_is_refused_before_anything_is_done(clickhouse: ClickHouse) -> None:
+    first = Migration("0001_a.sql", "CREATE TABLE IF NOT EXISTS a (n UInt8) ENGINE = MergeTree ORDER BY n;\n")
+    second = Migration(
+        "0002_b.sql", "CREATE TABLE IF NOT EXISTS b (n UInt8) ENGINE = MergeTree ORDER BY n;\n"
+    )
+    migrate(clickhouse, [first])
+    changed = Migration(first.name, first.text + "-- a thought\n")
+    with pytest.raises(MigrationError, match=r"sql/0001_a\.sql has changed since it was applied"):
+        migrate(clickhouse, [changed, second])
+    with pytest.raises(MigrationError, match="has changed"):
+        migrations.status(clickhouse, [changed])
+    with pytest.raises(MigrationError, match=r"0001_a\.sql .* is not in this version"):
+        migrate(clickhouse, [second])
+    assert migrate(clickhouse, [first, second]) == [second.name]
+
+
+def test_a_migration_that_stopped_half_way_is_run_again_whole(clickhouse: ClickHouse) -> None:
+    half = Migration(
+        "0001_a.sql", CREATE_A + "CREATE TABLE IF NOT EXISTS b (n NoSuchType) ENGINE = Memory;\n"
+    )
+    with pytest.raises(StorageError, match=r"sql/0001_a\.sql, statement 2"):
+        migrate(clickhouse, [half])
+    whole = Migration("0001_a.sql", CREATE_A + "CREATE TABLE IF NOT EXISTS b (n UInt8) ENGINE = Memory;\n")
+    assert migrate(clickhouse, [whole]) == [whole.name]
+
+
+def test_a_wrong_password_is_said_without_it(engine: ClickHouseSettings) -> None:
+    wrong = ClickHouse(ClickHouseSettings(engine.host, engine.port, engine.user, "not-the-password"))
+    with pytest.raises(StorageError, match="does not let user 'default' in") as caught:
+        migrate(wrong)
+    assert "not-the-password" not in str(caught.value)
+
+
+def test_an_insert_is_stored_once_whatever_its_content(clickhouse: ClickHouse) -> None:
+    """The engine's promise that the sink rests on: the token alone decides."""
+    migrate(clickhouse)
+    names = ("topic", "epoch", "topic_id", "instance", "started")
+    for topic_id in ("x", "x", "y"):
+        row: list[list[object]] = [["t"], [1], [topic_id], [""], [0]]
+        clickhouse.insert("sink_epochs", names, row, token="one")
+    assert clickhouse.rows("SELECT topic_id FROM sink_epochs") == [("x",)]

@@ -1,0 +1,373 @@
+"""The sink on real brokers and the real engine: no record lost, none stored twice, whoever is killed."""
+
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from confluent_kafka import Producer
+
+from streams.audit.clickhouse import ClickHouse
+from streams.audit.migrations import migrate
+from streams.audit.run import run_sink
+from streams.config import ClickHouseSettings, KafkaSettings, Settings
+from streams.embedded.broker import Broker, open_broker
+from streams.embedded.clickhouse import EmbeddedClickHouse
+from streams.errors import GoawayError
+from streams.kafka import create_topics
+from streams.model.client import Address, Client
+from streams.model.decision import Decision, Evidence, LimitWarning
+from streams.model.event import Event
+from streams.model.instant import Instant, parse_instant
+from streams.status import StatusFile, read_status
+from streams.topics import DEADLETTERS, DECISIONS, EVENTS, WARNINGS
+from streams.wire.frames import encode, encode_frame
+from tests.stack.brokers import BOTH, start_or_skip
+
+pytestmark = pytest.mark.needs("chdb")
+
+MONTH_ENDS: Final = parse_instant("2026-02-01T00:00:00Z")
+SINK: Final = """
+import os, signal, threading
+from pathlib import Path
+from streams.audit.run import run_sink
+from streams.config import read_settings
+from streams.status import StatusFile
+stop = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: stop.set())
+run_sink(read_settings(os.environ), status=StatusFile(Path(os.environ["STATUS"])), stop=stop)
+"""
+PLACES: Final = "kafka_epoch, kafka_partition, kafka_offset, frame_index"
+
+
+@pytest.fixture(params=BOTH)
+def own_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
+    """A broker of this test alone, with our topics: a test may stop it."""
+    broker = open_broker(request.param, folder=tmp_path / "broker")
+    start_or_skip(broker)
+    create_topics(KafkaSettings(broker.address), partitions=2)
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator["Store"]:
+    """A ClickHouse of this test alone, migrated: a test may kill it."""
+    store = Store(tmp_path / "clickhouse")
+    yield store
+    store.child.stop()
+
+
+class Store:
+    """The embedded engine on one folder and one port, however often it is killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.child = EmbeddedClickHouse()
+        self.settings: ClickHouseSettings = self.child.start(folder)
+        migrate(ClickHouse(self.settings))
+
+    def kill_and_start(self, away_s: float = 0.0) -> None:
+        assert self.child.pid is not None
+        os.kill(self.child.pid, 9)
+        self.child.stop()
+        time.sleep(away_s)
+        self.child = EmbeddedClickHouse()
+        self.child.start(self._folder, port=self.settings.port, password=self.settings.password)
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        client = ClickHouse(self.settings)
+        try:
+            return client.rows(query)
+        finally:
+            client.close()
+
+    def count(self, table: str) -> int:
+        return int(str(self.rows(f"SELECT count() FROM {table}")[0][0]))
+
+    def ids(self) -> list[str]:
+        return sorted(str(row[0]) for row in self.rows("SELECT id FROM events"))
+
+
+class SinkProcess:
+    """`run_sink` in a process that can be killed."""
+
+    def __init__(self, broker: Broker, store: Store, status: Path) -> None:
+        self._environment = {
+            **os.environ,
+            "GOAWAY_KAFKA": broker.address,
+            "GOAWAY_CLICKHOUSE": f"{store.settings.host}:{store.settings.port}",
+            "GOAWAY_CLICKHOUSE_USER": store.settings.user,
+            "GOAWAY_CLICKHOUSE_PASSWORD": store.settings.password,
+            "GOAWAY_CLICKHOUSE_DATABASE": store.settings.database,
+            "STATUS": str(status),
+        }
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen([sys.executable, "-c", SINK], env=self._environment)
+
+    def kill_and_start(self) -> None:
+        assert self._process.poll() is None, "it ended by itself"
+        self._process.kill()
+        self._process.wait()
+        self.start()
+
+    def stop(self) -> int:
+        self._process.terminate()
+        try:
+            return self._process.wait(30)
+        finally:
+            self._process.kill()
+
+
+def event(number: int) -> Event:
+    """Consecutive numbers lie on both sides of the end of a month."""
+    return Event(
+        id=f"{number:016x}",
+        at=Instant(MONTH_ENDS + (number - 500) * 1000 * (-1) ** number),
+        kind="connect",
+        client=Client("192.0.2.7"),
+        address=Address("192.0.2.7"),
+        session=f"mx/{number}",
+        host="mx",
+        source="/var/log/mail.log",
+        position=number,
+    )
+
+
+class Load(threading.Thread):
+    """Produces frames of one to twenty events to both partitions for some seconds."""
+
+    def __init__(self, address: str, seconds: float, first: int = 0) -> None:
+        super().__init__(daemon=True)
+        self.ids: list[str] = []
+        self._address, self._seconds, self._number = address, seconds, first
+
+    def run(self) -> None:
+        producer = Producer(
+            {"bootstrap.servers": self._address, "enable.idempotence": True, "linger.ms": 5, "log_level": 2}
+        )
+        chance = random.Random(self._number)
+        ends = time.monotonic() + self._seconds
+        while time.monotonic() < ends:
+            for _ in range(50):
+                frame = [event(self._number + offset) for offset in range(chance.randint(1, 20))]
+                self._number += len(frame)
+                producer.produce(EVENTS, encode_frame(frame), partition=chance.randint(0, 1))
+                self.ids += [each.id for each in frame]
+            producer.poll(0)
+            time.sleep(0.01)
+        assert producer.flush(30) == 0
+
+
+def produce(address: str, topic: str, *values: bytes, partition: int = 0) -> None:
+    producer = Producer({"bootstrap.servers": address, "log_level": 2})
+    for value in values:
+        producer.produce(topic, value, partition=partition)
+    assert producer.flush(30) == 0
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    """Fail where the condition does not come true; ClickHouse may be away meanwhile."""
+    ends = time.monotonic() + timeout_s
+    while time.monotonic() < ends:
+        try:
+            if condition():
+                return
+        except GoawayError:
+            pass
+        time.sleep(0.1)
+    pytest.fail("did not come true in time")
+
+
+def assert_exactly(store: Store, ids: list[str]) -> None:
+    """Every event once, and no place in the log twice."""
+    stored = Counter(store.ids())
+    wanted = Counter(ids)
+    assert not wanted - stored, f"{(wanted - stored).total()} lost"
+    assert not stored - wanted, f"{(stored - wanted).total()} doubled"
+    places = store.rows(f"SELECT count(), uniqExact({PLACES}) FROM events")[0]
+    assert places == (len(ids), len(ids))
+
+
+def test_every_topic_has_its_table(own_broker: Broker, store: Store, tmp_path: Path) -> None:
+    at = parse_instant("2026-03-01T12:00:00.000001Z")
+    client, address = Client("2001:db8::/64"), Address("2001:db8::1")
+    evidence = Evidence(count=11, limit=10, note="Büro")
+    decision = Decision(
+        id="d",
+        at=at,
+        until=None,
+        action="block",
+        client=client,
+        address=address,
+        trigger="rate",
+        rule="concurrent_connections",
+        code=551,
+        reason="exceeded connection rate limit",
+        evidence=evidence,
+        policy="p",
+        event="e",
+        session="mx/1",
+        host="mx",
+    )
+    warning = LimitWarning(
+        id="w",
+        at=at,
+        client=client,
+        address=address,
+        rule="r",
+        evidence=evidence,
+        policy="p",
+        event="e",
+        host="mx",
+    )
+    produce(own_broker.address, EVENTS, encode_frame([event(1)]) + b"garbage\n" + encode(event(2)))
+    produce(own_broker.address, DECISIONS, encode(decision), b"{}")
+    produce(own_broker.address, WARNINGS, encode(warning))
+    produce(own_broker.address, DEADLETTERS, b'{"source":"f","position":3,"reason":"r","text":"t"}', b"\xff")
+    status = tmp_path / "status.json"
+    stop = threading.Event()
+    settings = Settings(KafkaSettings(own_broker.address), store.settings)
+    sink = threading.Thread(
+        target=run_sink, args=(settings,), kwargs={"status": StatusFile(status), "stop": stop}
+    )
+    sink.start()
+    try:
+        wait_until(lambda: store.count("deadletters") == 4 and store.count("warnings") == 1)
+        wait_until(lambda: store.ids() == [event(1).id, event(2).id])
+        wait_until(lambda: (read_status(status) or {}).get("lag") == 0)
+    finally:
+        stop.set()
+        sink.join(30)
+    facts = read_status(status)
+    assert facts is not None
+    assert (facts["state"], facts["rows"], facts["unreadable"]) == ("stopped", 8, 3)
+    assert store.rows(
+        "SELECT id, toUnixTimestamp64Micro(at), until, toString(address), evidence_note, code FROM decisions"
+    ) == [("d", at, None, "2001:db8::1", "Büro", 551)]
+    assert store.rows("SELECT toString(address), frame_index FROM events ORDER BY frame_index") == [
+        ("::ffff:192.0.2.7", 0),
+        ("::ffff:192.0.2.7", 1),
+    ]
+    assert store.rows("SELECT kafka_topic, source, position, text FROM deadletters ORDER BY ALL") == [
+        (DEADLETTERS, "f", 3, "t"),
+        (DEADLETTERS, f"{DEADLETTERS}/0", 1, "\\xff"),
+        (DECISIONS, f"{DECISIONS}/0", 1, "{}"),
+        (EVENTS, f"{EVENTS}/0", 0, "garbage"),
+    ]
+
+
+def test_the_sink_is_killed_again_and_again(own_broker: Broker, store: Store, tmp_path: Path) -> None:
+    load = Load(own_broker.address, 14)
+    sink = SinkProcess(own_broker, store, tmp_path / "status.json")
+    chance = random.Random(1)
+    load.start()
+    try:
+        for _ in range(8):
+            time.sleep(chance.uniform(0.8, 2.2))
+            sink.kill_and_start()
+        load.join(60)
+        wait_until(lambda: store.count("events") >= len(load.ids))
+        time.sleep(1.5)  # long enough for a double to arrive
+    finally:
+        assert sink.stop() == 0
+    assert_exactly(store, load.ids)
+
+
+def test_clickhouse_is_killed_again_and_again(own_broker: Broker, store: Store, tmp_path: Path) -> None:
+    status = tmp_path / "status.json"
+    load = Load(own_broker.address, 16)
+    sink = SinkProcess(own_broker, store, status)
+    chance = random.Random(2)
+    load.start()
+    try:
+        for turn in range(6):
+            time.sleep(chance.uniform(0.5, 2.0))
+            store.kill_and_start(away_s=1.5 if turn == 0 else 0.0)
+        load.join(60)
+        wait_until(lambda: store.count("events") >= len(load.ids))
+        time.sleep(1.5)
+        facts = read_status(status)
+        assert facts is not None
+        assert facts["trouble"] == ""
+    finally:
+        assert sink.stop() == 0
+    assert_exactly(store, load.ids)
+
+
+def test_two_sinks_store_once(own_broker: Broker, store: Store, tmp_path: Path) -> None:
+    load = Load(own_broker.address, 6)
+    sinks = [SinkProcess(own_broker, store, tmp_path / f"status-{n}.json") for n in range(2)]
+    load.start()
+    try:
+        load.join(60)
+        wait_until(lambda: store.count("events") >= len(load.ids))
+        time.sleep(1.5)
+    finally:
+        assert [sink.stop() for sink in sinks] == [0, 0]
+    assert_exactly(store, load.ids)
+
+
+@pytest.mark.needs("tansu")
+@pytest.mark.parametrize("sink_runs", [True, False], ids=["while the sink runs", "while the sink is away"])
+@pytest.mark.parametrize("second", [40, 400], ids=["a shorter log", "a longer log"])
+def test_a_broker_that_comes_back_empty(tmp_path: Path, store: Store, sink_runs: bool, second: int) -> None:
+    broker = open_broker("tansu", folder=tmp_path / "broker")
+    start_or_skip(broker)
+    create_topics(KafkaSettings(broker.address), partitions=2)
+    sink = SinkProcess(broker, store, tmp_path / "status.json")
+    try:
+        before = [event(number) for number in range(100)]
+        produce(broker.address, EVENTS, *(encode_frame([each]) for each in before))
+        wait_until(lambda: store.count("events") == 100)
+        if not sink_runs:
+            assert sink.stop() == 0
+        broker.stop()
+        broker.start()
+        create_topics(KafkaSettings(broker.address), partitions=2)
+        after = [event(number) for number in range(1000, 1000 + second)]
+        produce(broker.address, EVENTS, *(encode_frame([each]) for each in after))
+        if not sink_runs:
+            sink.start()
+        wait_until(lambda: store.count("events") >= 100 + second)
+        time.sleep(1.5)
+    finally:
+        assert sink.stop() == 0
+        broker.stop()
+    assert_exactly(store, [each.id for each in (*before, *after)])
+    assert store.rows("SELECT kafka_epoch, count() FROM events GROUP BY 1 ORDER BY 1") == [
+        (1, 100),
+        (2, second),
+    ]
+
+
+@pytest.mark.needs("java")
+def test_a_durable_broker_that_comes_back_goes_on(tmp_path: Path, store: Store) -> None:
+    broker = open_broker("apache", folder=tmp_path / "broker")
+    start_or_skip(broker)
+    create_topics(KafkaSettings(broker.address), partitions=2)
+    sink = SinkProcess(broker, store, tmp_path / "status.json")
+    try:
+        produce(broker.address, EVENTS, *(encode_frame([event(number)]) for number in range(100)))
+        wait_until(lambda: store.count("events") == 100)
+        assert broker.pid is not None
+        os.kill(broker.pid, 9)
+        wait_until(lambda: not broker.alive())
+        broker.start()
+        produce(broker.address, EVENTS, *(encode_frame([event(number)]) for number in range(100, 150)))
+        wait_until(lambda: store.count("events") >= 150)
+        time.sleep(1.5)
+    finally:
+        assert sink.stop() == 0
+        broker.stop()
+    assert_exactly(store, [event(number).id for number in range(150)])
+    assert store.rows("SELECT DISTINCT kafka_epoch FROM events") == [(1,)]
