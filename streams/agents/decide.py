@@ -129,13 +129,15 @@ def make_app(
 
     @app.agent(events)  # type: ignore[untyped-decorator]
     async def decide(stream: Any) -> None:
-        async for event in stream.events():
+        # acknowledged by hand: Faust would also acknowledge a frame whose agent was cancelled or failed
+        async for event in stream.noack().events():
             message = event.message
             ledger = await ledgers.at(message.partition, message.offset)
             stamp_us = int(message.timestamp * MICROSECONDS) if message.timestamp else 1 << 62
             passed = ledger.process(message.offset, event.value or b"", record_us=stamp_us)
             if passed.outcomes or passed.letters:
                 await emit(ledger, message.offset, passed)
+            event.ack()
 
     @app.on_partitions_revoked.connect  # type: ignore[untyped-decorator]
     async def revoked(_: Any, gone: Any, **__: Any) -> None:

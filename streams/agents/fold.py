@@ -22,7 +22,7 @@ from streams.wire.frames import decode_decision, decode_frame
 OFFSET_HEADER: Final = "goaway-event-offset"
 """Header of a decision's record: the offset of the frame that brought it about."""
 
-_SILENCE_S: Final = 0.5
+_SILENCE_S: Final = 0.2
 _STALL_S: Final = 30.0
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,13 @@ def bring_to(ledger: Ledger, settings: KafkaSettings, offset: int) -> None:
     consumer = Consumer(
         client_config(
             settings,
-            **{"group.id": "goaway-fold", "enable.auto.commit": False, "enable.partition.eof": True},
+            **{
+                "group.id": "goaway-fold",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                # the end of a partition is told by an empty answer, which is held back for so long
+                "fetch.wait.max.ms": 20,
+            },
         ),
         logger=_log,
     )
@@ -140,7 +146,7 @@ def _read(consumer: Consumer, place: TopicPartition, *, end: int | None) -> Iter
     quiet_since = time.monotonic()
     met_end = False
     while True:
-        message = consumer.poll(0.1)
+        message = consumer.poll(0.02)
         if message is None:
             silence = time.monotonic() - quiet_since
             if end is None and met_end and silence > _SILENCE_S:

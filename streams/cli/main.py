@@ -1,5 +1,6 @@
 """`goaway`: the group of all commands, and the one handler of expected errors."""
 
+import logging
 import os
 import sys
 from importlib import import_module
@@ -69,10 +70,11 @@ def goaway() -> None:
 
 def main() -> None:
     """Run, and turn expected errors into one line and an exit code."""
+    # the driver logs a traceback for a server that is away; what is wrong is said in one line below
+    logging.getLogger("clickhouse_driver").setLevel(logging.CRITICAL)
     try:
-        goaway.main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        code = goaway.main(standalone_mode=False)  # click returns the code of an Exit
+        sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -55,7 +55,7 @@ async def _serve(
         port = await server.listen(arguments.port)
     except OSError as error:
         raise UnavailableError(
-            f"ClickHouse cannot listen on {HOST}:{arguments.port}: {error.strerror}",
+            f"ClickHouse cannot listen on {HOST}:{arguments.port}: {os.strerror(error.errno or 0)}",
             try_next=f"ss -ltnp 'sport = {arguments.port}'",
         ) from error
     stop = asyncio.Event()

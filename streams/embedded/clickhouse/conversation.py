@@ -208,7 +208,7 @@ class Conversation:
         try:
             rows = await self._receive_rows(file)
             if rows and not self._cancelled:
-                await self._in_thread(lambda: session.insert(insert, file.name, query.settings))
+                await self._in_thread(lambda: session.insert(insert, file.name, rows, query.settings))
                 self._writer.write(replies.progress(rows, 0))
         finally:
             file.unlink(missing_ok=True)

@@ -3,6 +3,8 @@
 Facts of chdb-core 26.9 that this rests on, each held by a test:
 - `send_query` gives one Native block a fetch, and refuses what is not a SELECT before running any of it;
 - a query is stopped by KILL QUERY from another session; cancelling it from another thread waits for its end;
+- a file to insert is looked for as a pattern, working directory included: where that has a `{` or `*` nothing
+  is found, nothing is inserted, and nothing is said; `/proc/self/cwd` has neither, and rows are counted;
 - a result without rows has no block at all, so its columns are asked for;
 - `import chdb` loads pyarrow and numpy where they are installed: half a second and 45 MB for nothing.
 """
@@ -24,6 +26,8 @@ _NOT_NEEDED: Final = ("pyarrow", "pandas", "numpy")
 _UNKNOWN_SETTING: Final = 115
 _NO_STREAM: Final = "Streaming query is not supported"
 _MANY_STATEMENTS: Final = 62
+_CANNOT_READ_ALL_DATA: Final = 33
+_WORKING_DIRECTORY: Final = "/proc/self/cwd/" if Path("/proc/self/cwd").is_dir() else ""
 
 
 class EngineHeldError(Exception):
@@ -108,13 +112,22 @@ class EngineSession:
         """(name, type) of the columns that an INSERT is to be sent. Raises `ServerError`."""
         return self._described(insert.describe())
 
-    def insert(self, insert: DataInsert, file_name: str, settings: tuple[Setting, ...]) -> None:
-        """Insert a file of Native blocks, named from the working directory. Raises `ServerError`."""
+    def insert(self, insert: DataInsert, name: str, rows: int, settings: tuple[Setting, ...]) -> None:
+        """Insert `rows` rows of Native blocks from the file `name` in the working directory.
+
+        Raises `ServerError`, also where the engine has read fewer rows than were sent.
+        """
         self._apply(settings)
         try:
-            self._control(insert.from_file(file_name))
+            result = self._connection.query(insert.from_file(_WORKING_DIRECTORY + name), "TabSeparated")
+            read = int(result.rows_read())
+        except RuntimeError as error:
+            raise ServerError.of_engine(str(error)) from None
         finally:
             self._restore(settings)
+        if read != rows:
+            message = f"DB::Exception: {read} of {rows} rows were inserted. (CANNOT_READ_ALL_DATA)"
+            raise ServerError(_CANNOT_READ_ALL_DATA, message)
 
     def _blocks(self, query: str) -> Generator[bytes, None, None]:
         if keyword(query) != "INSERT" and self._connection._conn.classify_query(query)["statement_count"] > 1:
