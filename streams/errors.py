@@ -17,7 +17,9 @@ class GoawayError(Exception):
         self.try_next = try_next
 
     def __str__(self) -> str:
-        return f"{self.what}. Try: {self.try_next}" if self.try_next else self.what
+        if not self.try_next:
+            return self.what
+        return f"{self.what}{'' if self.what.endswith(('.', '?')) else '.'} Try: {self.try_next}"
 
 
 class UsageError(GoawayError):

@@ -1,7 +1,6 @@
 """`goaway`: the group of all commands, and the one handler of expected errors."""
 
 import logging
-import os
 import sys
 from importlib import import_module
 from typing import Final
@@ -83,7 +82,3 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
-    except BrokenPipeError:
-        # the reader of a pipe (head, less) went away: not an error, and nothing more may be written
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)

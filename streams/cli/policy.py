@@ -1,14 +1,13 @@
 """`goaway policy`: check it, show it."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import click
-import msgspec
 
 from streams.cli.options import load_policy, now
-from streams.model.client import ClientPrefixes
-from streams.model.instant import Instant, rfc3339
+from streams.model.instant import rfc3339
 from streams.model.policy import Policy
 from streams.wire.policy_toml import write_policy
 
@@ -72,12 +71,5 @@ def show(file: Path | None, as_json: bool) -> None:
         click.echo(f"# version {found.version}\n{write_policy(found)}", nl=False)
         return
 
-    def plain(value: object) -> object:
-        if isinstance(value, Instant):
-            return rfc3339(value)
-        if isinstance(value, ClientPrefixes):
-            return {"ipv4_prefix": value.ipv4, "ipv6_prefix": value.ipv6}
-        return str(value)
-
-    content = msgspec.to_builtins(found, enc_hook=plain, builtin_types=())
-    click.echo(json.dumps({"version": found.version, **content}, default=plain))
+    content = tomllib.loads(write_policy(found))
+    click.echo(json.dumps({"version": found.version, **content}, default=lambda moment: moment.isoformat()))

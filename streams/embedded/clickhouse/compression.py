@@ -31,12 +31,16 @@ def _module(name: str, distribution: str) -> Any:
         ) from None
 
 
-def checksum() -> Callable[[bytes], int]:
-    """CityHash128 of ClickHouse's version. Raises `NoCompressionError`."""
-    city_hash: Callable[[bytes], int] = _module(
-        "clickhouse_cityhash.cityhash", "clickhouse-cityhash"
-    ).CityHash128
-    return city_hash
+def checksum() -> Callable[[bytes], bytes]:
+    """CityHash128 of ClickHouse's version, 16 bytes. Raises `NoCompressionError`."""
+    city_hash = _module("clickhouse_cityhash.cityhash", "clickhouse-cityhash").CityHash128
+
+    def digest(content: bytes) -> bytes:
+        number: int = city_hash(content)
+        # two words, the upper one first
+        return (number >> 64).to_bytes(8, "little") + (number & 0xFFFF_FFFF_FFFF_FFFF).to_bytes(8, "little")
+
+    return digest
 
 
 def method_byte(name: str) -> int:
@@ -54,12 +58,12 @@ def frame(raw: bytes, method: int) -> bytes:
     header = (
         bytes([method]) + (len(packed) + _HEADER_BYTES).to_bytes(4, "little") + len(raw).to_bytes(4, "little")
     )
-    return checksum()(header + packed).to_bytes(16, "little") + header + packed
+    return checksum()(header + packed) + header + packed
 
 
 def read_frame(feed: Feed) -> Reading[bytes]:
     """The unpacked content of the next frame. Raises `NativeProtocolError`, `NoCompressionError`."""
-    digest = yield from feed.unsigned(16)
+    digest = yield from feed.take(16)
     yield from feed.need(_HEADER_BYTES)
     size = int.from_bytes(feed.buffer[feed.at + 1 : feed.at + 5], "little")
     raw_size = int.from_bytes(feed.buffer[feed.at + 5 : feed.at + 9], "little")
