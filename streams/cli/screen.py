@@ -20,6 +20,7 @@ SHOWN = {
     "shim": ("listening", "caught_up", "decisions_standing", "requests", "refused"),
     "worker": ("events", "events_per_s", "decisions", "clients", "records_waiting"),
     "sink": ("rows", "lag", "trouble"),
+    "sample": ("events", "bytes_behind", "trouble"),
     "ship": ("read", "events", "bytes_behind", "unreadable", "trouble"),
 }
 """Facts of a stage that fit on its line, in order."""

@@ -57,6 +57,7 @@ LISTEN = "inet:127.0.0.1:10040"
     metavar="inet:HOST:PORT|unix:PATH",
     help="Where Postfix asks; may be given several times.",
 )
+@click.option("--socket-mode", default="0660", show_default=True, help="Permissions of a unix socket, octal.")
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Workers that decide."
 )
@@ -68,7 +69,9 @@ LISTEN = "inet:127.0.0.1:10040"
     help="Partitions of topics that are created.",
 )
 @click.option("--timezone", default="", metavar="ZONE", help="Time zone of log stamps that name none.")
-@click.option("--sample", is_flag=True, help="Feed the recorded sample log, moved to end now.")
+@click.option(
+    "--sample", is_flag=True, help="Feed the recorded sample log: its last minutes happen while you watch."
+)
 @click.option("--stop-after", type=float, metavar="SECONDS", help="Stop by itself, for trying things out.")
 @policy_option
 def up(
@@ -77,6 +80,7 @@ def up(
     broker: str,
     clickhouse: str,
     listen: tuple[str, ...],
+    socket_mode: str,
     workers: int,
     partitions: int,
     timezone: str,
@@ -100,6 +104,7 @@ def up(
         broker=broker,
         clickhouse=clickhouse,
         listen=listen,
+        socket_mode=socket_mode,
         policy=policy_file.absolute() if policy_file else None,
         logs=tuple(log.absolute() for log in logs),
         timezone=timezone,

@@ -73,10 +73,11 @@ def follow(
                 )
                 following.run(stop, status, flush_s=FLUSH_S)
             except (UnavailableError, KafkaFailedError) as error:
-                if str(error) != said:
-                    said = str(error)
-                    _log.warning("%s; nothing is lost, it is tried again", said)
-                status.write({"files": len(paths), "kafka": False, "trouble": said[:300]})
+                cause = error.what.partition(" (")[0]  # what follows has milliseconds that differ each time
+                if cause != said:
+                    said = cause
+                    _log.warning("Nothing is lost, it is tried again: %s", error)
+                status.write({"files": len(paths), "kafka": False, "trouble": str(error)[:300]})
                 stop.wait(RETRY_S)
     counts.seconds = time.monotonic() - started
     return counts

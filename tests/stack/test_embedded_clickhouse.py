@@ -21,8 +21,8 @@ from clickhouse_driver.errors import NetworkError, ServerException
 
 from streams.config import ClickHouseSettings
 from streams.embedded.clickhouse import EmbeddedClickHouse
-from streams.embedded.clickhouse.replies import text, varint
 from streams.embedded.clickhouse.server import MAX_CLIENTS
+from streams.embedded.clickhouse.writing import text, varint
 from streams.errors import UnavailableError
 from tests.stack.embedded_clickhouse_client import answer_to, connected
 
@@ -116,6 +116,21 @@ def test_columns_are_known_without_rows(client: Client) -> None:
     wanted = [("a", "UInt8"), ("b", "LowCardinality(String)")]
     query = "SELECT 1 AS a, toLowCardinality('x') AS b WHERE 0 SETTINGS max_threads = 1 FORMAT JSON"
     assert client.execute(query, with_column_types=True) == ([], wanted)
+
+
+def test_times_keep_their_zone(client: Client) -> None:
+    client.execute("CREATE TEMPORARY TABLE moments (at DateTime('Asia/Tokyo'))")
+    when = datetime(2024, 2, 29, 23, 0, tzinfo=UTC)
+    client.execute("INSERT INTO moments VALUES", [(when,)])
+    query = "SELECT toStartOfHour(toDateTime64('2024-02-29 23:59:59.5', 6, 'UTC')) AS hour, 'DateTime' AS s"
+    assert client.execute(query, with_column_types=True) == (
+        [(when, "DateTime")],
+        [("hour", "DateTime('UTC')"), ("s", "String")],
+    )
+    long = client.execute(f"SELECT {int(when.timestamp())}::DateTime('UTC') FROM numbers(200000)")
+    assert set(long) == {(when,)}
+    # a temporary table is seen by its own session only: the documented exception
+    assert client.execute("SELECT at FROM moments", with_column_types=True)[1] == [("at", "DateTime")]
 
 
 def test_statements_of_all_kinds(client: Client) -> None:

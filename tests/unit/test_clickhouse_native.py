@@ -17,6 +17,7 @@ from streams.embedded.clickhouse.native import (
     block_size,
     layout,
     split_blocks,
+    with_time_zones,
 )
 from streams.embedded.clickhouse.packets import (
     REVISION,
@@ -29,8 +30,9 @@ from streams.embedded.clickhouse.packets import (
     Query,
     Setting,
 )
-from streams.embedded.clickhouse.replies import ServerError, text, varint
+from streams.embedded.clickhouse.replies import ServerError
 from streams.embedded.clickhouse.statement import data_insert, identifier, keyword, quoted, without_format
+from streams.embedded.clickhouse.writing import text, varint
 
 INFO = bytes([1, 0, 2, 0xFF, 0xFF, 0xFF, 0xFF, 0])
 HELLO = (
@@ -183,6 +185,20 @@ def test_a_stream_that_ends_inside_a_block_is_refused() -> None:
         list(split_blocks(block(2, ("c", "UInt8", b"\1"))))
     with pytest.raises(NativeProtocolError, match="without its sizes"):
         block_size(b"\1")
+
+
+def test_a_time_zone_is_put_back_where_it_was_left_out() -> None:
+    columns = [("s", "String", text("DateTime")), ("t", "DateTime", bytes(4)), ("u", "DateTime", bytes(4))]
+    full = [
+        ("s", "String", text("DateTime")),
+        ("t", "DateTime('UTC')", bytes(4)),
+        ("u", "DateTime", bytes(4)),
+    ]
+    types = [kind for _, kind, _ in full]
+    assert with_time_zones(block(1, *columns), types) == block(1, *full)
+    assert with_time_zones(block(1, *columns), types[1:]) == block(1, *columns)
+    with pytest.raises(NativeProtocolError, match="ends inside"):
+        with_time_zones(block(1, *columns)[:-1], types)
 
 
 def test_an_unknown_type_is_named() -> None:

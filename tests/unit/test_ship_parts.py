@@ -1,4 +1,4 @@
-"""The shipper's parts by themselves: names of rotated files, heads, saved places, frames, refusals to start."""
+"""The shipper's parts by themselves: names, heads, saved places, frames, refusals to start."""
 
 import fcntl
 import threading

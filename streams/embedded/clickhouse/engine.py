@@ -5,6 +5,8 @@ Facts of chdb-core 26.9 that this rests on, each held by a test:
 - a query is stopped by KILL QUERY from another session; cancelling it from another thread waits for its end;
 - a file to insert is looked for as a pattern, working directory included: where that has a `{` or `*` nothing
   is found, nothing is inserted, and nothing is said; `/proc/self/cwd` has neither, and rows are counted;
+- FORMAT Native leaves the time zone out of `DateTime('UTC')`, which then has to be put back;
+- a second query on a session ends the one that streams: what is asked meanwhile is asked aside;
 - a result without rows has no block at all, so its columns are asked for;
 - `import chdb` loads pyarrow and numpy where they are installed: half a second and 45 MB for nothing.
 """
@@ -13,11 +15,11 @@ import contextlib
 import itertools
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Final
 
-from streams.embedded.clickhouse.native import block_size, split_blocks
+from streams.embedded.clickhouse.native import BARE_DATETIME, split_blocks, with_time_zones
 from streams.embedded.clickhouse.packets import Setting
 from streams.embedded.clickhouse.replies import ServerError, sample_block
 from streams.embedded.clickhouse.statement import DataInsert, identifier, keyword, quoted, without_format
@@ -63,7 +65,7 @@ class Engine:
 
     def session(self, database: str) -> "EngineSession":
         """A session in `database` ("" is `default`). Raises `ServerError` where there is no such database."""
-        return EngineSession(self._connect(self._folder), f"session-{next(self._numbers)}", database)
+        return EngineSession(lambda: self._connect(self._folder), f"session-{next(self._numbers)}", database)
 
     def kill(self, session_name: str) -> None:
         """Stop what a session is running; its thread gets a `ServerError` (QUERY_WAS_CANCELLED)."""
@@ -85,13 +87,15 @@ class Engine:
 class EngineSession:
     """One client's session: its database, its settings. One thread at a time."""
 
-    def __init__(self, connection: Any, name: str, database: str) -> None:
+    def __init__(self, connect: Callable[[], Any], name: str, database: str) -> None:
         self.name = name
-        self._connection = connection
+        self._connect = connect
+        self._connection = connect()
         # as on a server, where `foo` alone is a syntax error
         self._control(f"SET log_comment = {quoted(name)}, implicit_select = 0")
         if database:
             self._control(f"USE {identifier(database)}")
+        self._database = self._current_database()
         self._changed = self._changed_settings()
 
     def close(self) -> None:
@@ -107,6 +111,8 @@ class EngineSession:
             self._restore(settings)
             if keyword(query) == "SET":
                 self._changed = self._changed_settings()
+            if keyword(query) == "USE":
+                self._database = self._current_database()
 
     def columns(self, insert: DataInsert) -> list[tuple[str, str]]:
         """(name, type) of the columns that an INSERT is to be sent. Raises `ServerError`."""
@@ -137,22 +143,38 @@ class EngineSession:
         empty = True
         try:
             with self._connection.send_query(query, "Native") as stream:
+                types: list[str] = []
                 for chunk in stream:
                     block = bytes(chunk.bytes())
-                    empty = empty and block_size(block)[1] == 0
-                    yield block
+                    if empty and BARE_DATETIME in block:
+                        types = self._types_aside(query)
+                    empty = False
+                    yield with_time_zones(block, types) if types else block
         except RuntimeError as error:
             if not (empty and _NO_STREAM in str(error)):
                 raise ServerError.of_engine(str(error)) from None
         else:
             if empty:  # its columns are still wanted
-                yield sample_block(self._described(f"DESCRIBE ({query.strip().rstrip(';')}\n)"))
+                yield sample_block(self._described(_describe(query)))
             return
         yield from split_blocks(self._query(query, "Native"))
 
+    def _types_aside(self, query: str) -> list[str]:
+        """The full types of a query's columns, while it streams: none where only its own session knows them."""
+        aside = self._connect()
+        try:
+            aside.query(f"USE {identifier(self._database)}", "TabSeparated")
+            return [type_name for _, type_name in _rows_described(aside, _describe(query))]
+        except RuntimeError:  # it reads a temporary table, or rests on a setting
+            return []
+        finally:
+            aside.close()
+
     def _described(self, describe: str) -> list[tuple[str, str]]:
-        rows = self._query(describe, "TabSeparatedRaw").decode().splitlines()
-        return [(name, type_name) for name, type_name, *_ in (row.split("\t") for row in rows)]
+        try:
+            return _rows_described(self._connection, describe)
+        except RuntimeError as error:
+            raise ServerError.of_engine(str(error)) from None
 
     def _query(self, query: str, output_format: str) -> bytes:
         try:
@@ -191,9 +213,21 @@ class EngineSession:
                 if error.code != _UNKNOWN_SETTING:
                     raise
 
+    def _current_database(self) -> str:
+        return self._query("SELECT currentDatabase()", "TabSeparatedRaw").decode().rstrip("\n")
+
     def _changed_settings(self) -> dict[str, str]:
         rows = self._query("SELECT name, value FROM system.settings WHERE changed", "TabSeparatedRaw")
         return dict(row.split("\t", 1) for row in rows.decode().splitlines() if "\t" in row)
+
+
+def _describe(query: str) -> str:
+    return f"DESCRIBE ({query.strip().rstrip(';')}\n)"
+
+
+def _rows_described(connection: Any, describe: str) -> list[tuple[str, str]]:
+    rows = bytes(connection.query(describe, "TabSeparatedRaw").bytes()).decode().splitlines()
+    return [(name, type_name) for name, type_name, *_ in (row.split("\t") for row in rows)]
 
 
 def _setting_name(setting: Setting) -> str:

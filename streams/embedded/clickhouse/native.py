@@ -5,12 +5,13 @@ needed is its length, which only its column types tell. Layouts: ClickHouse's `S
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from streams.embedded.clickhouse.feed import Feed, NativeProtocolError, Reading
+from streams.embedded.clickhouse.writing import text
 
 MAX_COLUMNS: Final = 4096
 MAX_ROWS: Final = 64 * 1024 * 1024
@@ -29,6 +30,9 @@ _WIDTHS: Final = {
 _ALIASES: Final = {"Point": "Tuple(Float64, Float64)", "Ring": "Array(Point)", "Polygon": "Array(Ring)"}
 _TYPE: Final = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*(?:\((.*)\))?\s*", re.DOTALL)
 _ELEMENT_NAME: Final = re.compile(r"\s*(?:`(?:[^`\\]|\\.)*`|[A-Za-z_][A-Za-z0-9_]*)\s+(?=[A-Za-z])")
+
+
+BARE_DATETIME: Final = text("DateTime")
 
 
 class UnknownTypeError(NativeProtocolError):
@@ -54,15 +58,21 @@ def layout(name: str) -> Layout:
     return _layout(name, MAX_TYPE_DEPTH)
 
 
-def block_body(feed: Feed) -> Reading[None]:
-    """Pass over one block: columns, rows, then for each column its name, type and values."""
+def block_body(feed: Feed, types: list[tuple[int, int]] | None = None) -> Reading[None]:
+    """Pass over one block: columns, rows, then for each column its name, type and values.
+
+    Where each type is written (start and end in the feed) is added to `types`.
+    """
     columns = yield from feed.varint()
     rows = yield from feed.varint()
     if columns > MAX_COLUMNS or rows > MAX_ROWS:
         raise NativeProtocolError(f"a block of {columns} columns and {rows} rows is too large")
     for _ in range(columns):
         yield from feed.text(MAX_NAME_BYTES)
+        start = feed.at
         column = layout((yield from feed.text(MAX_TYPE_BYTES)))
+        if types is not None:
+            types.append((start, feed.at))
         if rows:
             yield from column.prefix(feed)
             yield from column.rows(feed, rows)
@@ -77,6 +87,27 @@ def split_blocks(stream: bytes) -> Iterator[bytes]:
         for _ in block_body(feed):
             raise NativeProtocolError("the stream ends inside a block")
         yield stream[start : feed.at]
+
+
+def with_time_zones(block: bytes, types: Sequence[str]) -> bytes:
+    """A block whose DateTime columns are named with their time zones, taken from the full types of its columns.
+
+    FORMAT Native writes for clients so old that a zone would confuse them; it leaves it out of the outermost
+    type, and only there. Raises `NativeProtocolError`.
+    """
+    feed = Feed()
+    feed.append(block)
+    places: list[tuple[int, int]] = []
+    for _ in block_body(feed, places):
+        raise NativeProtocolError("the stream ends inside a block")
+    if len(places) != len(types):
+        return block
+    out, done = bytearray(), 0
+    for (start, end), full in zip(places, types, strict=True):
+        if block[start:end] == BARE_DATETIME and full.startswith("DateTime("):
+            out += block[done:start] + text(full)
+            done = end
+    return bytes(out + block[done:])
 
 
 def block_size(block: bytes) -> tuple[int, int]:

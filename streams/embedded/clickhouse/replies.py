@@ -5,6 +5,7 @@ from typing import Final
 
 from streams.embedded.clickhouse.compression import frame
 from streams.embedded.clickhouse.packets import REVISION
+from streams.embedded.clickhouse.writing import text, varint
 
 _HELLO, _DATA, _EXCEPTION, _PROGRESS, _PONG, _END_OF_STREAM = range(6)
 _TABLE_COLUMNS: Final = 11
@@ -27,27 +28,11 @@ class ServerError(Exception):
         self.message = message
 
     @classmethod
-    def of_engine(cls, text: str) -> "ServerError":
+    def of_engine(cls, said: str) -> "ServerError":
         """From the engine's `Code: 60. DB::Exception: Table …`; 1001 where there is no code."""
-        match = _ERROR_TEXT.search(text)
-        code, message = (int(match[1]), match[2]) if match else (1001, f"DB::Exception: {text}")
+        match = _ERROR_TEXT.search(said)
+        code, message = (int(match[1]), match[2]) if match else (1001, f"DB::Exception: {said}")
         return cls(code, message[:MAX_MESSAGE_CHARACTERS])
-
-
-def varint(value: int) -> bytes:
-    """Unsigned LEB128."""
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def text(value: str) -> bytes:
-    """A string: its size in bytes, then UTF-8."""
-    raw = value.encode("utf-8", "replace")
-    return varint(len(raw)) + raw
 
 
 def hello(version: tuple[int, int, int], timezone: str) -> bytes:

@@ -6,14 +6,13 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Final
 
 from streams.config import KafkaSettings, Settings, parse_host_port
 from streams.embedded.broker import KINDS, Broker, open_broker
 from streams.embedded.up.child import Child
 from streams.embedded.up.plan import Part, Plan
-from streams.embedded.up.sample import write_sample
+from streams.embedded.up.sample import SampleFeed
 from streams.embedded.up.storage import Storage
 from streams.errors import GoawayError
 from streams.kafka import create_topics
@@ -36,6 +35,7 @@ class Pipeline:
         self._memory_said = False
         self._clickhouse: Storage | None = None
         self._children: list[Child] = []
+        self._feed: SampleFeed | None = None
 
     @property
     def kafka(self) -> KafkaSettings:
@@ -82,6 +82,8 @@ class Pipeline:
 
     def stop(self) -> None:
         """The shipper first, then what works on what it sent, then the services below."""
+        if self._feed is not None:
+            self._feed.stop()
         order = {"ship": 0, "sample": 0, "worker": 1, "sink": 2, "shim": 3}
         for child in sorted(self._children, key=lambda one: order.get(one.name.partition("-")[0], 1)):
             child.stop()
@@ -138,13 +140,15 @@ class Pipeline:
         policy = ("--policy", str(plan.policy)) if plan.policy else ()
         zone = ("--timezone", plan.timezone) if plan.timezone else ()
         listen = [flag for where in plan.listen for flag in ("--policy-listen", where)]
-        stages = [self._child("shim", "shim", *listen, *policy)]
+        stages = [self._child("shim", "shim", *listen, "--socket-mode", plan.socket_mode, *policy)]
         for number in range(1, plan.workers + 1):
             name = f"worker-{number}" if plan.workers > 1 else "worker"
             stages.append(self._child(name, "worker", "--instance", f"up-{number}", *policy))
         if plan.sample:
-            log = write_sample(plan.data / "sample" / "mail.log", ends=datetime.now(UTC))
-            stages.append(self._child("sample", "ship", "--once", str(log), *policy, once=True))
+            self._feed = SampleFeed(plan.data / "sample")
+            self._feed.start()
+            state = str(plan.data / "sample" / "state")
+            stages.append(self._child("sample", "ship", "--state", state, *policy, str(self._feed.log)))
         if plan.logs:
             state = str(plan.data / "ship")
             stages.append(self._child("ship", "ship", "--state", state, *zone, *policy, *map(str, plan.logs)))

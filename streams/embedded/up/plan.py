@@ -16,6 +16,8 @@ class Plan:
     clickhouse: str
     """`embedded`, `none`, or HOST:PORT of one's own."""
     listen: tuple[str, ...]
+    socket_mode: str = "0660"
+    """Permissions of a unix socket among them, octal."""
     policy: Path | None = None
     logs: tuple[Path, ...] = ()
     timezone: str = ""

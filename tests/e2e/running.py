@@ -1,0 +1,274 @@
+"""A running `goaway up` for tests: started as a user would, asked as Postfix would, killed as none would."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from streams.embedded.broker.process import free_port
+from streams.status import Fact, read_status
+from tests.parts import ROOT
+from tests.shim_process import ask
+
+REFUSED: Final = "551 5.7.1 Go away: exceeded connection rate limit"
+LET_IN: Final = "DUNNO"
+PARTITIONS: Final = 4
+READY_S: Final = 60.0
+STOP_S: Final = 15.0
+"""How long a clean stop may take."""
+
+
+def until(holds: Callable[[], bool], what: str | Callable[[], str], *, seconds: float = 30.0) -> None:
+    """Wait until it holds; `AssertionError` says what was waited for."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:g} s for {what if isinstance(what, str) else what()}")
+        time.sleep(0.02)
+
+
+def goaway(*arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+    """Run a command of `goaway` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "streams.cli", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        cwd=ROOT,
+        check=False,
+    )
+
+
+def processes_on(folder: Path) -> dict[int, str]:
+    """Process ids whose command line or working folder names this folder, with their command lines."""
+    found: dict[int, str] = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+            continue
+        try:
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+            where = str((entry / "cwd").readlink())
+        except OSError:
+            continue  # it ended meanwhile
+        if line and (str(folder) in line or where.startswith(str(folder))):
+            found[int(entry.name)] = line.strip()
+    return found
+
+
+def listens(port: int) -> bool:
+    """Whether somebody accepts connections on that port of 127.0.0.1."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
+
+
+class RunningUp:
+    """One `goaway up` on a data folder of its own; entering starts it and waits until it is ready.
+
+    `listen`: what is given as `--policy-listen`, a free port of 127.0.0.1 by default. `policy` is the text
+    of policy.toml. Leaving stops it, with force where it does not end, and does not judge.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *logs: Path,
+        listen: str = "",
+        policy: str = "",
+        clickhouse: str = "none",
+        broker: str = "tansu",
+        arguments: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.data = folder / "data"
+        self.listen = listen or f"inet:127.0.0.1:{free_port()}"
+        self.output_path = folder / "up.out"
+        self.clickhouse = clickhouse
+        self._logs = logs
+        self._environ = dict(environ or {})
+        self._arguments = ["--data", str(self.data), "--policy-listen", self.listen, "--broker", broker]
+        self._arguments += ["--clickhouse", clickhouse, *arguments]
+        if policy:
+            (folder / "policy.toml").write_text(policy)
+            self._arguments += ["--policy", str(folder / "policy.toml")]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def command(self) -> list[str]:
+        """What is run."""
+        return [sys.executable, "-m", "streams.cli", "up", *self._arguments, *map(str, self._logs)]
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far."""
+        return self.output_path.read_text("utf-8", "replace") if self.output_path.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        """Process id of `up` itself."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Run it; does not wait."""
+        with self.output_path.open("ab") as output:
+            self._process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                cwd=ROOT,
+                env={**os.environ, **self._environ},
+            )
+
+    def wait_ready(self) -> None:
+        """Wait until every stage works: partitions taken, decisions read, log followed, rows stored."""
+        until(self._ready, lambda: f"the pipeline:\n{self.explain()}", seconds=READY_S)
+
+    def _ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, f"it ended with {self._process.poll()}:\n{self.explain()}"
+        stages = {"shim": self.facts("shim"), "worker": self.facts("worker")}
+        if self._logs:
+            stages["ship"] = self.facts("ship")
+        if self.clickhouse != "none":
+            stages["sink"] = self.facts("sink")
+        return (
+            all(stages.values())
+            and stages["shim"].get("caught_up") is True
+            and stages["worker"].get("partitions") == PARTITIONS
+        )
+
+    def facts(self, stage: str) -> dict[str, Fact]:
+        """What a stage last said of itself; nothing where that is not of this start."""
+        return read_status(self.data / "status" / f"{stage}.json") or {}
+
+    def part_pid(self, part: str) -> int:
+        """Process id of a stage, of `broker` or of `clickhouse`; 0 where it does not run."""
+        words = {"broker": "tansu broker", "clickhouse": "streams.embedded.clickhouse"}.get(
+            part, f"status/{part}.json"
+        )
+        # the watcher that a leash leaves behind has the same arguments
+        return next(
+            (
+                pid
+                for pid, line in processes_on(self.data).items()
+                if words in line and "leash.py" not in line and " up " not in line
+            ),
+            0,
+        )
+
+    def ask(self, address: str, stage: str = "CONNECT") -> str:
+        """The shim's answer about this client, or why there was none."""
+        kind, _, where = self.listen.partition(":")
+        try:
+            if kind == "unix":
+                peer = socket.socket(socket.AF_UNIX)
+                peer.settimeout(5.0)
+                peer.connect(where)
+            else:
+                host, _, port = where.rpartition(":")
+                peer = socket.create_connection((host, int(port)), timeout=5.0)
+            with peer:
+                return ask(peer, address, stage)
+        except (OSError, IndexError) as error:
+            return f"no answer ({error})"
+
+    def wait_answer(self, address: str, answer: str = REFUSED, *, seconds: float = 10.0) -> None:
+        """Wait until the shim answers so about this client."""
+        until(
+            lambda: self.ask(address) == answer,
+            lambda: f"{answer!r} about {address}, still {self.ask(address)!r}\n{self.explain()}",
+            seconds=seconds,
+        )
+
+    def explain(self) -> str:
+        """Output and the ends of all logs, for an error's text."""
+        told = [self.output[-3000:]]
+        for log in sorted((self.data / "log").glob("*.log")):
+            told.append(f"--- {log.name}\n{log.read_text('utf-8', 'replace')[-1500:]}")
+        for stage in ("shim", "worker", "ship", "sink"):
+            told.append(f"--- {stage}: {json.dumps(self.facts(stage))}")
+        return "\n".join(told)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to `up` alone."""
+        os.kill(self.pid, number)
+
+    def wait(self, timeout_s: float = STOP_S) -> int:
+        """Wait for its end; the exit code."""
+        assert self._process is not None
+        return self._process.wait(timeout_s)
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code. Raises `subprocess.TimeoutExpired` where it does not end in time."""
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def assert_nothing_left(self, *, seconds: float = 1.0) -> None:
+        """No process on its folder, nobody on its policy address."""
+        until(
+            lambda: not processes_on(self.data),
+            lambda: f"the end of {processes_on(self.data)}",
+            seconds=seconds,
+        )
+        kind, _, where = self.listen.partition(":")
+        if kind == "unix":
+            assert not Path(where).exists()
+        else:
+            assert not listens(int(where.rpartition(":")[2]))
+
+    def __enter__(self) -> Self:
+        self.start()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(2 * STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+class WrittenLog:
+    """A Postfix log that a test writes, line by line, in the form of Postfix 3.7 behind rsyslog."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._session = 20_000
+
+    def connect(self, address: str, times: int, *, ago_s: float = 0.0) -> None:
+        """That many connections of this client that stay open, each of an smtpd process of its own."""
+        lines = []
+        at = datetime.now(UTC) - timedelta(seconds=ago_s)
+        for number in range(times):
+            self._session += 1
+            stamp = (at + timedelta(microseconds=number)).isoformat(timespec="microseconds")
+            lines.append(f"{stamp} mx1 postfix/smtpd[{self._session}]: connect from unknown[{address}]\n")
+        with self.path.open("a") as log:
+            log.write("".join(lines))
