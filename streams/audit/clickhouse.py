@@ -2,6 +2,7 @@
 
 import importlib.util
 import ipaddress
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -11,6 +12,9 @@ from clickhouse_driver import errors as driver
 
 from streams.config import ClickHouseSettings
 from streams.errors import GoawayError, UnavailableError
+
+# it writes a trace for every refused connection; `UnavailableError` says the same in one line
+logging.getLogger("clickhouse_driver").setLevel(logging.CRITICAL)
 
 _INSERT_SETTINGS: Final[dict[str, object]] = {
     # a queue in the server would answer before the rows are stored, and would deduplicate by other rules

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from streams.config import KafkaSettings
-from streams.errors import GoawayError
+from streams.errors import GoawayError, UnavailableError
+from streams.kafka import partition_counts
 from streams.model.client import ClientPrefixes
 from streams.model.instant import Instant, rfc3339
 from streams.ship.counts import ShipCounts
@@ -27,6 +28,8 @@ IDLE_WAIT_S: Final = 0.025
 ACTIVE_FOR_S: Final = 30.0
 SAVE_EVERY_S: Final = 0.5
 STATUS_EVERY_S: Final = 1.0
+PROBE_EVERY_S: Final = 5.0
+"""How often a Kafka that acknowledges nothing is asked whether it answers at all."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +72,8 @@ class Following:
         self._counts = counts
         self._outbox = Outbox(kafka)
         self._away = False
+        self._next_probe = 0.0
+        self._answered_at = 0
         self._save_trouble = ""
         self._last_read = time.monotonic()
 
@@ -132,6 +137,7 @@ class Following:
             for saving in self._savings:
                 self._keep(saving, now, writer)
             self._say_away(now)
+            self._probe(now)
             if now >= next_status:
                 status.write(self._facts())
                 next_status = now + STATUS_EVERY_S
@@ -189,6 +195,27 @@ class Following:
             self._away = away
             text = "takes nothing; waiting, nothing is lost" if away else "is back"
             _log.warning("Kafka at %s %s", self._kafka.bootstrap, text)
+
+    def _probe(self, now: float) -> None:
+        """Raise `KafkaFailedError` when Kafka answered twice and acknowledged nothing in between.
+
+        A broker that has forgotten this producer (it lost its memory, or its topics were made anew) never
+        takes what the producer has in hand, and librdkafka never gives it up.
+        """
+        if not self._away or now < self._next_probe:
+            return
+        self._next_probe = now + PROBE_EVERY_S
+        try:
+            partition_counts(self._kafka, timeout_s=1.0)
+        except UnavailableError:
+            self._answered_at = 0
+            return
+        self._outbox.poll()
+        if self._answered_at == self._outbox.oldest != 0:
+            raise KafkaFailedError(
+                f"Kafka at {self._kafka.bootstrap} answers and acknowledges nothing", try_next="goaway doctor"
+            )
+        self._answered_at = self._outbox.oldest
 
     def _facts(self) -> dict[str, str | int | float | bool | None]:
         counts = self._counts

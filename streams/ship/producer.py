@@ -103,6 +103,11 @@ class Outbox:
         """Take in acknowledgements; waits up to `timeout_s` for the first."""
         self._producer.poll(timeout_s)
 
+    @property
+    def oldest(self) -> int:
+        """Number of the oldest unacknowledged record; 0 when there is none."""
+        return next(iter(self._outstanding), 0)
+
     def settled(self, number: int) -> bool:
         """Whether every record up to and including this one is acknowledged."""
         return next(iter(self._outstanding), self.sent + 1) > number

@@ -160,7 +160,7 @@ def test_twelve_connections_held_open_and_a_thirteenth(door: FrontDoor) -> None:
     assert COOL_DOWN_S - STAMP_S - 0.2 <= time.monotonic() - opened <= COOL_DOWN_S + 1
     assert door.greeting("127.0.0.5").code == 220
     door.lab.wait_for_log(
-        f"NOQUEUE: reject: CONNECT from unknown[127.0.0.5]: 551 5.7.1 <unknown[127.0.0.5]>:"
+        "NOQUEUE: reject: CONNECT from unknown[127.0.0.5]: 551 5.7.1 <unknown[127.0.0.5]>:"
     )
 
 

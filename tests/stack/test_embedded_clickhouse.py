@@ -98,7 +98,7 @@ def test_values_come_back_as_they_went(server: ClickHouseSettings, compression: 
             assert came == went, kind
 
         client.execute("INSERT INTO types VALUES", list(zip(*rows, strict=True)), columnar=True)
-        assert client.execute("SELECT count(), uniqExact(*) FROM types") == [(120, 60)]
+        assert client.execute("SELECT count(), uniqExact(tuple(*)) FROM types") == [(120, 60)]
 
 
 def test_many_blocks_arrive_and_leave(server: ClickHouseSettings) -> None:
@@ -418,6 +418,19 @@ def test_a_port_that_is_taken_is_named(server: ClickHouseSettings, tmp_path: Pat
         pytest.raises(UnavailableError, match=f":{server.port}: Address already"),
     ):
         clickhouse.start(tmp_path, port=server.port)
+
+
+def test_it_stops_in_the_middle_of_a_query(tmp_path: Path) -> None:
+    clickhouse = EmbeddedClickHouse()
+    server = clickhouse.start(tmp_path)
+    with connected(server) as client:
+        client.connection.force_connect()
+        client.connection.send_query("SELECT sum(cityHash64(number)) FROM numbers(1000000000000)")
+        client.connection.send_external_tables([])
+        time.sleep(0.5)
+        begun = time.monotonic()
+        assert clickhouse.stop() == 0
+        assert time.monotonic() - begun < 3
 
 
 def test_secrets_stay_secret(tmp_path: Path) -> None:

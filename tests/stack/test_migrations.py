@@ -1,6 +1,7 @@
 """Migrations on the real engine."""
 
 from collections.abc import Iterator
+from typing import Final
 
 import pytest
 

@@ -19,9 +19,11 @@ from streams.embedded.broker import Broker, open_broker
 from streams.kafka import create_topics, events_partitions
 from streams.model.client import ClientPrefixes
 from streams.model.event import Event
+from streams.ship.counts import ShipCounts
 from streams.ship.identity import head_at, source_of
 from streams.ship.producer import MAX_BYTES
-from streams.ship.run import ship_once
+from streams.ship.run import follow, ship_once
+from streams.status import StatusFile
 from streams.topics import DEADLETTERS, EVENTS, SOURCE_HEADER
 from streams.wire.frames import decode_dead_letter, decode_frame
 from tests.stack.brokers import BOTH, CLIENT, start_or_skip
@@ -258,6 +260,51 @@ def test_a_broker_restarted_from_its_disk(log: WrittenLog, tmp_path: Path) -> No
             assert shipper.stop() == 0
     finally:
         broker.stop()
+
+
+@pytest.mark.needs("tansu")
+def test_a_broker_that_forgot_everything(
+    log: WrittenLog, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A broker in memory, restarted: what it had is gone, what is written afterwards arrives."""
+    broker = open_broker("tansu", folder=tmp_path / "broker")
+    start_or_skip(broker)
+    settings = KafkaSettings(bootstrap=broker.address)
+    create_topics(settings)
+    log.write(100)
+    stop = threading.Event()
+    results: list[ShipCounts] = []
+    shipper = threading.Thread(
+        target=lambda: results.append(
+            follow(
+                Settings(kafka=settings),
+                [log.path],
+                state=tmp_path / "state",
+                zone=UTC,
+                prefixes=ClientPrefixes(),
+                status=StatusFile(tmp_path / "status.json"),
+                stop=stop,
+            )
+        )
+    )
+    shipper.start()
+    try:
+        wait_until(lambda: ids(shipped(settings)) == set(expected(log.lines)))
+        broker.stop()
+        broker.start()
+        create_topics(settings)
+        before = len(log.lines)
+        log.write(100)
+        log.rotate()
+        log.write(100)
+        wanted = set(expected(log.lines)) - set(expected(log.lines[:before]))
+        wait_until(lambda: ids(shipped(settings)) >= wanted, timeout_s=90)
+    finally:
+        stop.set()
+        shipper.join(timeout=30)
+        broker.stop()
+    assert results[0].settled
+    assert caplog.text.count("answers and acknowledges nothing") <= 1
 
 
 def test_whole_files_twice_give_the_same_twice(

@@ -171,7 +171,7 @@ class Load(threading.Thread):
 def produce(address: str, topic: str, *values: bytes, partition: int = 0) -> None:
     producer = Producer({"bootstrap.servers": address, "log_level": 2})
     for value in values:
-        producer.produce(topic, value, partition=partition)
+        producer.produce(topic, value, b"key", partition=partition)  # a compacted topic takes none without
     assert producer.flush(30) == 0
 
 

@@ -14,10 +14,11 @@ from streams.embedded.clickhouse.feed import Feed, NativeProtocolError
 from streams.embedded.clickhouse.native import (
     MAX_ROWS,
     UnknownTypeError,
+    block_columns,
     block_size,
     layout,
     split_blocks,
-    with_time_zones,
+    with_types,
 )
 from streams.embedded.clickhouse.packets import (
     REVISION,
@@ -183,7 +184,7 @@ def test_a_block_that_is_not_one_is_refused(body: bytes) -> None:
 def test_a_stream_that_ends_inside_a_block_is_refused() -> None:
     with pytest.raises(NativeProtocolError, match="ends inside"):
         list(split_blocks(block(2, ("c", "UInt8", b"\1"))))
-    with pytest.raises(NativeProtocolError, match="without its sizes"):
+    with pytest.raises(NativeProtocolError, match="ends inside"):
         block_size(b"\1")
 
 
@@ -194,11 +195,10 @@ def test_a_time_zone_is_put_back_where_it_was_left_out() -> None:
         ("t", "DateTime('UTC')", bytes(4)),
         ("u", "DateTime", bytes(4)),
     ]
-    types = [kind for _, kind, _ in full]
-    assert with_time_zones(block(1, *columns), types) == block(1, *full)
-    assert with_time_zones(block(1, *columns), types[1:]) == block(1, *columns)
+    assert with_types(block(1, *columns), [kind for _, kind, _ in full]) == block(1, *full)
+    assert [(c.name, c.type) for c in block_columns(block(1, *full))] == [c[:2] for c in full]
     with pytest.raises(NativeProtocolError, match="ends inside"):
-        with_time_zones(block(1, *columns)[:-1], types)
+        block_columns(block(1, *columns)[:-1])
 
 
 def test_an_unknown_type_is_named() -> None:

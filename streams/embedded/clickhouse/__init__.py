@@ -2,7 +2,7 @@
 
 `process` is the parent's side and all that others need. The child speaks the native protocol; bytes climb a
 ladder there: `feed` → `native`, `compression` → `packets`. `statement` knows which of them take data;
-`engine` executes; `replies` go back; `conversation` and `server` are the only ones that wait.
+`engine` and `session` execute; `replies` go back; `conversation` and `server` are the only ones that wait.
 """
 
 from streams.embedded.clickhouse.process import EmbeddedClickHouse

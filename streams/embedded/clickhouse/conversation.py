@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from streams.embedded.clickhouse import replies
 from streams.embedded.clickhouse.compression import NoCompressionError, checksum, method_byte
-from streams.embedded.clickhouse.engine import Engine, EngineSession
+from streams.embedded.clickhouse.engine import Engine
 from streams.embedded.clickhouse.feed import NativeProtocolError
 from streams.embedded.clickhouse.native import block_size
 from streams.embedded.clickhouse.packets import (
@@ -29,6 +29,7 @@ from streams.embedded.clickhouse.packets import (
     Query,
 )
 from streams.embedded.clickhouse.replies import ServerError
+from streams.embedded.clickhouse.session import Session
 from streams.embedded.clickhouse.statement import DataInsert, data_insert
 
 T = TypeVar("T")
@@ -68,7 +69,7 @@ class Conversation:
         self._packet_reader = PacketReader()
         self._packets: asyncio.Queue[Packet | Exception] = asyncio.Queue(_PACKETS_AHEAD)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clickhouse-session")
-        self._session: EngineSession | None = None
+        self._session: Session | None = None
         self._running = False
         self._cancelled = False
         self._killing: asyncio.Task[None] | None = None
@@ -154,7 +155,7 @@ class Conversation:
                 " or there is no user with such name. (AUTHENTICATION_FAILED)",
             )
 
-    async def _answer(self, query: Query, session: EngineSession) -> None:
+    async def _answer(self, query: Query, session: Session) -> None:
         if query.compressed:
             checksum()  # say so now, where the package is missing
         await self._end_of_external_tables()
@@ -182,7 +183,7 @@ class Conversation:
                 _NO_EXTERNAL_TABLES, "DB::Exception: External tables are not supported. (NOT_IMPLEMENTED)"
             )
 
-    async def _select(self, query: Query, session: EngineSession, method: int | None) -> None:
+    async def _select(self, query: Query, session: Session, method: int | None) -> None:
         blocks = session.run(query.text, query.settings)
         self._running = True
         try:
@@ -193,13 +194,16 @@ class Conversation:
                 self._writer.write(replies.data(block, method))
                 self._writer.write(replies.progress(block_size(block)[1], len(block)))
                 await self._writer.drain()
+        except asyncio.CancelledError:  # the server stops
+            self._cancel()
+            raise
         finally:
-            self._running = False
             await self._in_thread(blocks.close)
+            self._running = False
+            if self._killing is not None:  # or it would hit the next query
+                await self._killing
 
-    async def _insert(
-        self, insert: DataInsert, query: Query, session: EngineSession, method: int | None
-    ) -> None:
+    async def _insert(self, insert: DataInsert, query: Query, session: Session, method: int | None) -> None:
         columns = await self._in_thread(lambda: session.columns(insert))
         self._writer.write(replies.table_columns(_column_list(columns)))
         self._writer.write(replies.data(replies.sample_block(columns), method))

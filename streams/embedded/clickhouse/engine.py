@@ -1,13 +1,7 @@
 """ClickHouse in this process: one engine on one folder, a session of its own for every client.
 
-Facts of chdb-core 26.9 that this rests on, each held by a test:
-- `send_query` gives one Native block a fetch, and refuses what is not a SELECT before running any of it;
+Facts of chdb-core 26.9 that this rests on:
 - a query is stopped by KILL QUERY from another session; cancelling it from another thread waits for its end;
-- a file to insert is looked for as a pattern, working directory included: where that has a `{` or `*` nothing
-  is found, nothing is inserted, and nothing is said; `/proc/self/cwd` has neither, and rows are counted;
-- FORMAT Native leaves the time zone out of `DateTime('UTC')`, which then has to be put back;
-- a second query on a session ends the one that streams: what is asked meanwhile is asked aside;
-- a result without rows has no block at all, so its columns are asked for;
 - `import chdb` loads pyarrow and numpy where they are installed: half a second and 45 MB for nothing.
 """
 
@@ -15,21 +9,14 @@ import contextlib
 import itertools
 import sys
 import threading
-from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from streams.embedded.clickhouse.native import BARE_DATETIME, split_blocks, with_time_zones
-from streams.embedded.clickhouse.packets import Setting
-from streams.embedded.clickhouse.replies import ServerError, sample_block
-from streams.embedded.clickhouse.statement import DataInsert, identifier, keyword, quoted, without_format
+from streams.embedded.clickhouse.replies import ServerError
+from streams.embedded.clickhouse.session import Session
+from streams.embedded.clickhouse.statement import identifier, quoted
 
 _NOT_NEEDED: Final = ("pyarrow", "pandas", "numpy")
-_UNKNOWN_SETTING: Final = 115
-_NO_STREAM: Final = "Streaming query is not supported"
-_MANY_STATEMENTS: Final = 62
-_CANNOT_READ_ALL_DATA: Final = 33
-_WORKING_DIRECTORY: Final = "/proc/self/cwd/" if Path("/proc/self/cwd").is_dir() else ""
 
 
 class EngineHeldError(Exception):
@@ -63,9 +50,9 @@ class Engine:
         """Make sure that a database exists."""
         self._own.query(f"CREATE DATABASE IF NOT EXISTS {identifier(name)}", "TabSeparated")
 
-    def session(self, database: str) -> "EngineSession":
+    def session(self, database: str) -> Session:
         """A session in `database` ("" is `default`). Raises `ServerError` where there is no such database."""
-        return EngineSession(lambda: self._connect(self._folder), f"session-{next(self._numbers)}", database)
+        return Session(lambda: self._connect(self._folder), f"session-{next(self._numbers)}", database)
 
     def kill(self, session_name: str) -> None:
         """Stop what a session is running; its thread gets a `ServerError` (QUERY_WAS_CANCELLED)."""
@@ -82,157 +69,3 @@ class Engine:
     def _first_row(self, query: str) -> list[str]:
         result = self._own.query(query, "TabSeparated")
         return bytes(result.bytes()).decode().rstrip("\n").split("\t")
-
-
-class EngineSession:
-    """One client's session: its database, its settings. One thread at a time."""
-
-    def __init__(self, connect: Callable[[], Any], name: str, database: str) -> None:
-        self.name = name
-        self._connect = connect
-        self._connection = connect()
-        # as on a server, where `foo` alone is a syntax error
-        self._control(f"SET log_comment = {quoted(name)}, implicit_select = 0")
-        if database:
-            self._control(f"USE {identifier(database)}")
-        self._database = self._current_database()
-        self._changed = self._changed_settings()
-
-    def close(self) -> None:
-        """End the session."""
-        self._connection.close()
-
-    def run(self, query: str, settings: tuple[Setting, ...]) -> Generator[bytes, None, None]:
-        """Execute a statement and give its result, one Native block at a time. Raises `ServerError`."""
-        self._apply(settings)
-        try:
-            yield from self._blocks(without_format(query))
-        finally:
-            self._restore(settings)
-            if keyword(query) == "SET":
-                self._changed = self._changed_settings()
-            if keyword(query) == "USE":
-                self._database = self._current_database()
-
-    def columns(self, insert: DataInsert) -> list[tuple[str, str]]:
-        """(name, type) of the columns that an INSERT is to be sent. Raises `ServerError`."""
-        return self._described(insert.describe())
-
-    def insert(self, insert: DataInsert, name: str, rows: int, settings: tuple[Setting, ...]) -> None:
-        """Insert `rows` rows of Native blocks from the file `name` in the working directory.
-
-        Raises `ServerError`, also where the engine has read fewer rows than were sent.
-        """
-        self._apply(settings)
-        try:
-            result = self._connection.query(insert.from_file(_WORKING_DIRECTORY + name), "TabSeparated")
-            read = int(result.rows_read())
-        except RuntimeError as error:
-            raise ServerError.of_engine(str(error)) from None
-        finally:
-            self._restore(settings)
-        if read != rows:
-            message = f"DB::Exception: {read} of {rows} rows were inserted. (CANNOT_READ_ALL_DATA)"
-            raise ServerError(_CANNOT_READ_ALL_DATA, message)
-
-    def _blocks(self, query: str) -> Generator[bytes, None, None]:
-        if keyword(query) != "INSERT" and self._connection._conn.classify_query(query)["statement_count"] > 1:
-            raise ServerError(
-                _MANY_STATEMENTS, "DB::Exception: Multi-statements are not allowed. (SYNTAX_ERROR)"
-            )
-        empty = True
-        try:
-            with self._connection.send_query(query, "Native") as stream:
-                types: list[str] = []
-                for chunk in stream:
-                    block = bytes(chunk.bytes())
-                    if empty and BARE_DATETIME in block:
-                        types = self._types_aside(query)
-                    empty = False
-                    yield with_time_zones(block, types) if types else block
-        except RuntimeError as error:
-            if not (empty and _NO_STREAM in str(error)):
-                raise ServerError.of_engine(str(error)) from None
-        else:
-            if empty:  # its columns are still wanted
-                yield sample_block(self._described(_describe(query)))
-            return
-        yield from split_blocks(self._query(query, "Native"))
-
-    def _types_aside(self, query: str) -> list[str]:
-        """The full types of a query's columns, while it streams: none where only its own session knows them."""
-        aside = self._connect()
-        try:
-            aside.query(f"USE {identifier(self._database)}", "TabSeparated")
-            return [type_name for _, type_name in _rows_described(aside, _describe(query))]
-        except RuntimeError:  # it reads a temporary table, or rests on a setting
-            return []
-        finally:
-            aside.close()
-
-    def _described(self, describe: str) -> list[tuple[str, str]]:
-        try:
-            return _rows_described(self._connection, describe)
-        except RuntimeError as error:
-            raise ServerError.of_engine(str(error)) from None
-
-    def _query(self, query: str, output_format: str) -> bytes:
-        try:
-            return bytes(self._connection.query(query, output_format).bytes())
-        except RuntimeError as error:
-            raise ServerError.of_engine(str(error)) from None
-
-    def _control(self, statement: str) -> None:
-        self._query(statement, "TabSeparated")
-
-    def _apply(self, settings: tuple[Setting, ...]) -> None:
-        if not settings:
-            return
-        try:
-            self._control("SET " + ", ".join(f"{_setting_name(s)} = {quoted(s.value)}" for s in settings))
-        except ServerError as error:
-            if error.code != _UNKNOWN_SETTING:
-                raise
-            for setting in settings:
-                self._apply_one(setting)
-
-    def _apply_one(self, setting: Setting) -> None:
-        try:
-            self._control(f"SET {_setting_name(setting)} = {quoted(setting.value)}")
-        except ServerError as error:
-            if setting.important or error.code != _UNKNOWN_SETTING:
-                raise
-
-    def _restore(self, settings: tuple[Setting, ...]) -> None:
-        for setting in settings:
-            before = self._changed.get(setting.name)
-            value = "DEFAULT" if before is None else quoted(before)
-            try:
-                self._control(f"SET {_setting_name(setting)} = {value}")
-            except ServerError as error:
-                if error.code != _UNKNOWN_SETTING:
-                    raise
-
-    def _current_database(self) -> str:
-        return self._query("SELECT currentDatabase()", "TabSeparatedRaw").decode().rstrip("\n")
-
-    def _changed_settings(self) -> dict[str, str]:
-        rows = self._query("SELECT name, value FROM system.settings WHERE changed", "TabSeparatedRaw")
-        return dict(row.split("\t", 1) for row in rows.decode().splitlines() if "\t" in row)
-
-
-def _describe(query: str) -> str:
-    return f"DESCRIBE ({query.strip().rstrip(';')}\n)"
-
-
-def _rows_described(connection: Any, describe: str) -> list[tuple[str, str]]:
-    rows = bytes(connection.query(describe, "TabSeparatedRaw").bytes()).decode().splitlines()
-    return [(name, type_name) for name, type_name, *_ in (row.split("\t") for row in rows)]
-
-
-def _setting_name(setting: Setting) -> str:
-    if not setting.name.replace("_", "").isalnum() or not setting.name.isascii():
-        raise ServerError(
-            _UNKNOWN_SETTING, f"DB::Exception: Unknown setting {setting.name[:99]!r}. (UNKNOWN_SETTING)"
-        )
-    return setting.name

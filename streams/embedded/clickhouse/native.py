@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from streams.embedded.clickhouse.feed import Feed, NativeProtocolError, Reading
+from streams.embedded.clickhouse.feed import Feed, NativeProtocolError, Reading, T
 from streams.embedded.clickhouse.writing import text
 
 MAX_COLUMNS: Final = 4096
@@ -30,9 +30,6 @@ _WIDTHS: Final = {
 _ALIASES: Final = {"Point": "Tuple(Float64, Float64)", "Ring": "Array(Point)", "Polygon": "Array(Ring)"}
 _TYPE: Final = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*(?:\((.*)\))?\s*", re.DOTALL)
 _ELEMENT_NAME: Final = re.compile(r"\s*(?:`(?:[^`\\]|\\.)*`|[A-Za-z_][A-Za-z0-9_]*)\s+(?=[A-Za-z])")
-
-
-BARE_DATETIME: Final = text("DateTime")
 
 
 class UnknownTypeError(NativeProtocolError):
@@ -58,24 +55,40 @@ def layout(name: str) -> Layout:
     return _layout(name, MAX_TYPE_DEPTH)
 
 
-def block_body(feed: Feed, types: list[tuple[int, int]] | None = None) -> Reading[None]:
-    """Pass over one block: columns, rows, then for each column its name, type and values.
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column's name and type, and where in the block the type is written."""
 
-    Where each type is written (start and end in the feed) is added to `types`.
-    """
+    name: str
+    type: str
+    start: int
+    end: int
+
+
+def block_body(feed: Feed) -> Reading[list[Column]]:
+    """Pass over one block: columns, rows, then for each column its name, type and values."""
     columns = yield from feed.varint()
     rows = yield from feed.varint()
     if columns > MAX_COLUMNS or rows > MAX_ROWS:
         raise NativeProtocolError(f"a block of {columns} columns and {rows} rows is too large")
+    found: list[Column] = []
     for _ in range(columns):
-        yield from feed.text(MAX_NAME_BYTES)
+        name = yield from feed.text(MAX_NAME_BYTES)
         start = feed.at
-        column = layout((yield from feed.text(MAX_TYPE_BYTES)))
-        if types is not None:
-            types.append((start, feed.at))
+        type_name = yield from feed.text(MAX_TYPE_BYTES)
+        found.append(Column(name, type_name, start, feed.at))
+        column = layout(type_name)
         if rows:
             yield from column.prefix(feed)
             yield from column.rows(feed, rows)
+    return found
+
+
+def block_columns(block: bytes) -> list[Column]:
+    """The columns of a whole block. Raises `NativeProtocolError`, `UnknownTypeError`."""
+    feed = Feed()
+    feed.append(block)
+    return _finished(block_body(feed))
 
 
 def split_blocks(stream: bytes) -> Iterator[bytes]:
@@ -84,46 +97,37 @@ def split_blocks(stream: bytes) -> Iterator[bytes]:
     feed.append(stream)
     while feed.at < len(stream):
         start = feed.at
-        for _ in block_body(feed):
-            raise NativeProtocolError("the stream ends inside a block")
+        _finished(block_body(feed))
         yield stream[start : feed.at]
 
 
-def with_time_zones(block: bytes, types: Sequence[str]) -> bytes:
-    """A block whose DateTime columns are named with their time zones, taken from the full types of its columns.
+def with_types(block: bytes, types: Sequence[str]) -> bytes:
+    """A block with other names for the types of its columns, which must lie in it as these do.
 
-    FORMAT Native writes for clients so old that a zone would confuse them; it leaves it out of the outermost
-    type, and only there. Raises `NativeProtocolError`.
+    Raises `NativeProtocolError`.
     """
-    feed = Feed()
-    feed.append(block)
-    places: list[tuple[int, int]] = []
-    for _ in block_body(feed, places):
-        raise NativeProtocolError("the stream ends inside a block")
-    if len(places) != len(types):
-        return block
     out, done = bytearray(), 0
-    for (start, end), full in zip(places, types, strict=True):
-        if block[start:end] == BARE_DATETIME and full.startswith("DateTime("):
-            out += block[done:start] + text(full)
-            done = end
+    for column, type_name in zip(block_columns(block), types, strict=True):
+        if column.type != type_name:
+            out += block[done : column.start] + text(type_name)
+            done = column.end
     return bytes(out + block[done:])
 
 
 def block_size(block: bytes) -> tuple[int, int]:
-    """(columns, rows) of a block, from its first bytes."""
+    """(columns, rows) of a block, from its first bytes. Raises `NativeProtocolError`."""
     feed = Feed()
     feed.append(block[:20])
-    sizes = []
-    for _ in range(2):
-        reading = feed.varint()
-        try:
-            next(reading)
-        except StopIteration as done:
-            sizes.append(int(done.value))
-        else:
-            raise NativeProtocolError("a block without its sizes")
-    return sizes[0], sizes[1]
+    return _finished(feed.varint()), _finished(feed.varint())
+
+
+def _finished(reading: Reading[T]) -> T:
+    try:
+        next(reading)
+    except StopIteration as done:
+        value: T = done.value
+        return value
+    raise NativeProtocolError("the stream ends inside a block")
 
 
 def _layout(name: str, depth: int) -> Layout:
