@@ -7,6 +7,7 @@ delivers is not the one the ledger is exact for: after a start, a rebalance, a c
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable
 from typing import Any, Final
 
@@ -15,18 +16,27 @@ from faust.types.auth import SASLMechanism
 
 from streams.agents.fold import OFFSET_HEADER, bring_to
 from streams.agents.ledger import Ledger, Passed
+from streams.agents.membership import client_id
+from streams.agents.prompt import NoTables, PromptTransport
+from streams.agents.watchdog import EXIT_CODE
 from streams.config import KafkaSettings
+from streams.errors import GoawayError
 from streams.model.decision import Decision
-from streams.model.instant import MICROSECONDS
 from streams.model.standing import PolicyIndex
 from streams.topics import DEADLETTERS, DECISIONS, EVENTS, WARNINGS
 from streams.wire.frames import encode
 
 GROUP: Final = "goaway-decide"
 SESSION_TIMEOUT_S: Final = 8.0
-"""Faust's own default is 60 s: a dead worker's partitions would stand still for a minute."""
+"""Faust's own default is 60 s: a dead worker's partitions would stand still for a minute. Apache Kafka takes
+no less than 6 s; on the embedded broker, joining takes half of it."""
 
 _log = logging.getLogger(__name__)
+
+
+def stamp_us(timestamp: float | None) -> int:
+    """Faust's time of a record in microseconds, as `fold.record_us` has it: Kafka's are whole milliseconds."""
+    return round(timestamp * 1000) * 1000 if timestamp else 1 << 62
 
 
 class Ledgers:
@@ -35,8 +45,20 @@ class Ledgers:
     def __init__(self, index: PolicyIndex, settings: KafkaSettings, partitions: int) -> None:
         self.index: Final = index
         self.by_partition: dict[int, Ledger] = {}
+        self.assigned: set[int] | None = None
+        """Partitions of this worker; None until it was told."""
         self._settings = settings
         self._partitions = partitions
+        self._folding = False
+
+    def positions(self) -> dict[int, int | None] | None:
+        """For the watchdog: see there. Empty while a fold runs, which watches over itself."""
+        if self.assigned is None or self._folding:
+            return {} if self._folding else None
+        ledgers = dict(self.by_partition)
+        return {
+            number: ledgers[number].next_offset if number in ledgers else None for number in self.assigned
+        }
 
     async def at(self, partition: int, offset: int) -> Ledger:
         """The ledger exact for this offset: as it stands, caught up, or built anew."""
@@ -48,17 +70,35 @@ class Ledgers:
             ledger = Ledger(self.index, partition, self._partitions)
             ledger.counts = counts or ledger.counts
         if ledger.next_offset != offset:
-            await asyncio.to_thread(bring_to, ledger, self._settings, offset)
+            self._folding = True
+            try:
+                await asyncio.to_thread(bring_to, ledger, self._settings, offset)
+            finally:
+                self._folding = False
         self.by_partition[partition] = ledger
         return ledger
 
     def drop(self, partitions: set[int]) -> None:
         """Forget partitions that went to another worker."""
+        self.assigned = (self.assigned or set()) - partitions
         for partition in partitions:
             self.by_partition.pop(partition, None)
 
 
-def _credentials(settings: KafkaSettings) -> Any:
+def end_at_once(error: Exception) -> None:
+    """End the process, so that the frame whose processing failed is processed again by the next one.
+
+    Faust would restart the agent and go on with the frame after it.
+    """
+    if isinstance(error, GoawayError):
+        _log.critical("%s", error)
+    else:
+        _log.critical("processing failed", exc_info=error)
+    logging.shutdown()
+    os._exit(EXIT_CODE)
+
+
+def credentials(settings: KafkaSettings) -> Any:
     if settings.security == "PLAINTEXT":
         return None
     import ssl
@@ -77,18 +117,24 @@ def _credentials(settings: KafkaSettings) -> Any:
 
 
 def make_app(
-    settings: KafkaSettings, ledgers: Ledgers, *, partitions: int, datadir: str, instance: str = ""
+    settings: KafkaSettings,
+    ledgers: Ledgers,
+    *,
+    partitions: int,
+    datadir: str,
+    instance: str = "",
+    session_timeout_s: float = SESSION_TIMEOUT_S,
 ) -> faust.App:
     """The app, not started. ARCHITECTURE.md has the reasons for each setting that is not Faust's default."""
     app = faust.App(
         GROUP,
         broker=[f"kafka://{address}" for address in settings.bootstrap.split(",")],
-        broker_credentials=_credentials(settings),
-        broker_session_timeout=SESSION_TIMEOUT_S,
-        broker_heartbeat_interval=SESSION_TIMEOUT_S / 4,
+        broker_credentials=credentials(settings),
+        broker_client_id=client_id(instance),
+        broker_session_timeout=session_timeout_s,
+        broker_heartbeat_interval=session_timeout_s / 4,
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
-        consumer_group_instance_id=instance or None,
         producer_acks=-1,
         producer_linger=0.0,
         producer_max_batch_size=1,
@@ -98,9 +144,11 @@ def make_app(
         web_enabled=False,
         autodiscover=False,
         datadir=datadir,
+        TableManager=NoTables,
         key_serializer="raw",
         value_serializer="raw",
     )
+    app.transport = PromptTransport(app.conf.broker_consumer, app)
 
     def topic(name: str) -> Any:
         return app.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
@@ -131,13 +179,21 @@ def make_app(
     async def decide(stream: Any) -> None:
         # acknowledged by hand: Faust would also acknowledge a frame whose agent was cancelled or failed
         async for event in stream.noack().events():
-            message = event.message
-            ledger = await ledgers.at(message.partition, message.offset)
-            stamp_us = int(message.timestamp * MICROSECONDS) if message.timestamp else 1 << 62
-            passed = ledger.process(message.offset, event.value or b"", record_us=stamp_us)
-            if passed.outcomes or passed.letters:
-                await emit(ledger, message.offset, passed)
+            try:
+                message = event.message
+                ledger = await ledgers.at(message.partition, message.offset)
+                passed = ledger.process(
+                    message.offset, event.value or b"", record_us=stamp_us(message.timestamp)
+                )
+                if passed.outcomes or passed.letters:
+                    await emit(ledger, message.offset, passed)
+            except Exception as error:
+                end_at_once(error)
             event.ack()
+
+    @app.on_partitions_assigned.connect  # type: ignore[untyped-decorator]
+    async def assigned(_: Any, got: Any, **__: Any) -> None:
+        ledgers.assigned = {place.partition for place in got if place.topic == EVENTS}
 
     @app.on_partitions_revoked.connect  # type: ignore[untyped-decorator]
     async def revoked(_: Any, gone: Any, **__: Any) -> None:

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import faust
+from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
-from streams.agents.decide import Ledgers, make_app
+from streams.agents.decide import GROUP, SESSION_TIMEOUT_S, Ledgers, credentials, make_app
+from streams.agents.membership import end_former
+from streams.agents.quiet import quiet_libraries
 from streams.agents.watchdog import Watchdog
 from streams.config import Settings
 from streams.errors import UnavailableError
@@ -24,28 +27,45 @@ from streams.topics import DECISIONS
 _log = logging.getLogger(__name__)
 
 
-def run_worker(settings: Settings, index: PolicyIndex, *, status: StatusFile, instance: str = "") -> None:
+def run_worker(
+    settings: Settings,
+    index: PolicyIndex,
+    *,
+    status: StatusFile,
+    instance: str = "",
+    session_timeout_s: float = SESSION_TIMEOUT_S,
+) -> None:
     """Decide until SIGTERM or SIGINT. Needs the topics; partitions are shared among all workers.
 
-    `instance` is a name of its own for each worker (Kafka's static membership): one that is restarted under
-    the same name takes its partitions again at once, rather than after the dead one's session timeout.
+    `instance` is a name of its own for each worker: one that is restarted under the same name takes its
+    partitions again at once, rather than after the dead one's `session_timeout_s` (at least 6 on Apache
+    Kafka; on the embedded broker, joining takes half of it). Ends with exit status 75 where only a new start
+    helps: a supervisor is needed.
     """
+    quiet_libraries()
     partitions = events_partitions(settings.kafka)
     if partition_counts(settings.kafka).get(DECISIONS, 0) < partitions:
         raise UnavailableError(
             f"{DECISIONS} has fewer partitions than smtp.events ({partitions})", try_next="goaway topics show"
         )
+    if instance:
+        auth = credentials_to_aiokafka_auth(credentials(settings.kafka))
+        end_former(settings.kafka, GROUP, instance, **auth)
     with contextlib.suppress(ImportError):
         import uvloop
 
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     with tempfile.TemporaryDirectory(prefix="goaway-worker-") as datadir:
         ledgers = Ledgers(index, settings.kafka, partitions)
-        app = make_app(settings.kafka, ledgers, partitions=partitions, datadir=datadir, instance=instance)
-        watchdog = Watchdog(
+        app = make_app(
             settings.kafka,
-            lambda: {number: ledger.next_offset for number, ledger in list(ledgers.by_partition.items())},
+            ledgers,
+            partitions=partitions,
+            datadir=datadir,
+            instance=instance,
+            session_timeout_s=session_timeout_s,
         )
+        watchdog = Watchdog(settings.kafka, GROUP, ledgers.positions)
         _report(app, ledgers, watchdog, status)
         watchdog.start()
         worker = faust.Worker(
@@ -74,7 +94,7 @@ def _report(app: faust.App, ledgers: Ledgers, watchdog: Watchdog, status: Status
         before = (now, events)
         status.write(
             {
-                "partitions": len(app.consumer.assignment()) if app.consumer else 0,
+                "partitions": len(ledgers.assigned or ()),
                 "events": events,
                 "events_per_s": round(rate),
                 "repeated": sum(counts.repeated for counts in every),

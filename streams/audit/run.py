@@ -61,12 +61,14 @@ class _Speaker:
         self._sink = sink
         self._reader = reader
         self._trouble = ""
+        self._said: set[str] = set()
         self._written = 0.0
 
     def waiting(self, error: UnavailableError) -> None:
         """Trouble that passes by itself."""
-        if error.what != self._trouble:
-            (_log.info if self._trouble else _log.warning)("%s; the sink waits and tries again", error)
+        if error.what not in self._said:
+            _log.warning("%s; the sink waits and tries again", error)
+            self._said.add(error.what)
         self._trouble = error.what
         self.say("waiting")
 
@@ -75,6 +77,7 @@ class _Speaker:
         if self._trouble:
             _log.warning("the sink goes on")
             self._trouble = ""
+            self._said.clear()
         if time.monotonic() - self._written >= _STATUS_EVERY_S:
             self.say("storing")
 

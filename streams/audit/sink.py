@@ -161,7 +161,7 @@ class Sink:
             f"(kafka_partition = {span.partition} AND kafka_offset BETWEEN {span.first} AND {span.last})"
             for span in spans
         )
-        instants = [item.at for item in rows.made_of]
+        instants = [int(item.at) for item in rows.made_of]
         of_topic = f" AND kafka_topic = '{topic}'" if rows.table.name == "deadletters" else ""
         found = self._clickhouse.rows(
             f"SELECT count() FROM {rows.table.name} WHERE kafka_epoch = {epoch}{of_topic} AND ({where})"  # noqa: S608

@@ -5,7 +5,7 @@ from typing import Final
 
 from streams.model.client import Client
 from streams.model.instant import MICROSECONDS
-from streams.shim.answers import Refusal
+from streams.shim.answers import Refusal, printable
 
 QUIET_S: Final = 10
 """A client's refusals are logged at most once in this many seconds."""
@@ -24,9 +24,18 @@ class RefusalLog:
         self._unlogged: dict[Client, int] = {}
         """Clients that were logged in this period, with how often they were refused since."""
         self._beyond = 0
+        self.refused: set[bytes] = set()
+        """Addresses refused and not accepted since, as Postfix wrote them; bounded."""
+
+    def accepted(self, address: bytes) -> None:
+        """Log that an address which was refused is let in again: what an administrator waits to see."""
+        self.refused.discard(address)
+        _log.info("Connection accepted: %s, which was refused before", printable(address, 64))
 
     def note(self, refusal: Refusal, now: int) -> None:
         """Log the refusal, or count it where its client was logged in this period."""
+        if len(self.refused) < MAX_CLIENTS:
+            self.refused.add(refusal.request.client_address)
         if now >= self._since + QUIET_S * MICROSECONDS or now < self._since:
             self._new_period(now)
         if refusal.client in self._unlogged:

@@ -87,7 +87,7 @@ class PolicyConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.heard = time.monotonic()
         now = time.time_ns() // 1000
-        counts = self._service.counts
+        counts, refused = self._service.counts, self._service.refusals.refused
         out: list[bytes] = []
         for request in self._feed(data):
             if isinstance(request, ProtocolFault):
@@ -97,6 +97,8 @@ class PolicyConnection(asyncio.Protocol):
             refusal = self._refusal(request, now)
             if refusal is None:
                 out.append(DUNNO)
+                if refused and request.client_address in refused:
+                    self._service.refusals.accepted(request.client_address)
             else:
                 counts.refused += 1
                 out.append(refusal.action)

@@ -170,18 +170,21 @@ class RunningUp:
             0,
         )
 
+    def connect(self) -> socket.socket:
+        """A connection to the policy service."""
+        kind, _, where = self.listen.partition(":")
+        if kind == "unix":
+            peer = socket.socket(socket.AF_UNIX)
+            peer.settimeout(5.0)
+            peer.connect(where)
+            return peer
+        host, _, port = where.rpartition(":")
+        return socket.create_connection((host, int(port)), timeout=5.0)
+
     def ask(self, address: str, stage: str = "CONNECT") -> str:
         """The shim's answer about this client, or why there was none."""
-        kind, _, where = self.listen.partition(":")
         try:
-            if kind == "unix":
-                peer = socket.socket(socket.AF_UNIX)
-                peer.settimeout(5.0)
-                peer.connect(where)
-            else:
-                host, _, port = where.rpartition(":")
-                peer = socket.create_connection((host, int(port)), timeout=5.0)
-            with peer:
+            with self.connect() as peer:
                 return ask(peer, address, stage)
         except (OSError, IndexError) as error:
             return f"no answer ({error})"

@@ -159,9 +159,7 @@ def test_twelve_connections_held_open_and_a_thirteenth(door: FrontDoor) -> None:
     door.up.wait_answer("127.0.0.5", LET_IN, seconds=COOL_DOWN_S + 2)
     assert COOL_DOWN_S - STAMP_S - 0.2 <= time.monotonic() - opened <= COOL_DOWN_S + 1
     assert door.greeting("127.0.0.5").code == 220
-    door.lab.wait_for_log(
-        "NOQUEUE: reject: CONNECT from unknown[127.0.0.5]: 551 5.7.1 <unknown[127.0.0.5]>:"
-    )
+    door.lab.wait_for_log("NOQUEUE: reject: CONNECT from unknown[127.0.0.5]: 551 5.7.1 <unknown[127.0.0.5]>:")
 
 
 def test_twenty_one_messages_of_one_session(door: FrontDoor) -> None:

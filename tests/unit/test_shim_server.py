@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.model.policy import Policy
+from streams.model.client import parse_network
+from streams.model.policy import Block, Policy
 from streams.model.standing import PolicyIndex
 from streams.shim.answers import Answers
 from streams.shim.listen import open_listener, parse_listen
@@ -156,3 +157,28 @@ def test_a_port_in_use_is_an_error_before_anything_starts(tmp_path: Path) -> Non
         port = taken.getsockname()[1]
         with pytest.raises(AssertionError, match="cannot listen on"):
             ShimProcess(tmp_path, f"inet:127.0.0.1:{port}").__enter__()
+
+
+def test_the_first_acceptance_after_a_refusal_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    block = Block(network=parse_network("198.51.100.7"), note="spam")
+
+    async def run() -> None:
+        service = Service(Answers(PolicyIndex(Policy(blocks=(block,))), DecisionTable()))
+        listeners = open_listener(parse_listen("inet:127.0.0.1:0"), socket_mode=0o600, allow_remote=False)
+        server = PolicyServer(service, listeners)
+        await server.start()
+        reader, writer = await asyncio.open_connection(*listeners[0].getsockname())
+        for address in ("198.51.100.7", "192.0.2.1"):
+            writer.write(asked(address))
+            await reader.readuntil(b"\n\n")
+        service.answers.use(PolicyIndex(Policy()))
+        for _ in range(3):
+            writer.write(asked("198.51.100.7"))
+            assert await reader.readuntil(b"\n\n") == b"action=DUNNO\n\n"
+        writer.close()
+        await server.stop()
+
+    with caplog.at_level("INFO"):
+        asyncio.run(run())
+    accepted = [line for line in caplog.messages if line.startswith("Connection accepted")]
+    assert accepted == ["Connection accepted: 198.51.100.7, which was refused before"]
