@@ -51,8 +51,9 @@ class Passed:
 class Ledger:
     """State of one partition, exact for the offset `next_offset`.
 
-    A source's positions only grow within a partition, since a shipper sends them in order: an event at or
-    before the last one of its source was sent twice, and is skipped.
+    A source's positions grow from frame to frame within a partition, since a shipper sends in order and keeps
+    one line's events in one frame: an event at or before what earlier frames of its source had was sent
+    twice, and is skipped.
     """
 
     def __init__(self, index: PolicyIndex, partition: int, partitions: int) -> None:
@@ -62,7 +63,8 @@ class Ledger:
         self.state = State(memory_s=index.policy.memory_s)
         self.next_offset = 0
         self.counts = Counts()
-        self._read: dict[str, tuple[int, str]] = {}
+        self._read: dict[str, int] = {}
+        """Source → highest position of the frames so far."""
 
     def remember(self, decision: Decision) -> None:
         """Take in a decision about an event from before the fold."""
@@ -128,17 +130,18 @@ class Ledger:
     def _new(self, events: list[Event]) -> list[Event]:
         """Events not seen before, with what is to be said about them said."""
         counts, read = self.counts, self._read
-        new = []
+        new, reached = [], dict[str, int]()
         for event in events:
-            if event.source:
-                here = (event.position, event.id)
-                if here <= read.get(event.source, (-1, "")):
+            if source := event.source:
+                if event.position <= read.get(source, -1):
                     counts.repeated += 1
                     continue
-                read[event.source] = here
+                if event.position > reached.get(source, -1):
+                    reached[source] = event.position
             if partition_of(event.client, self.partitions) != self.partition:
                 self._misplaced(event)
             new.append(event)
+        read.update(reached)
         counts.events += len(new)
         if new:
             counts.last_event_at = max(counts.last_event_at, new[-1].at)

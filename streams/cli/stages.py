@@ -25,7 +25,8 @@ def stop_on_signals() -> threading.Event:
     """An event that SIGTERM and SIGINT set."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        # from a thread: the handler may interrupt this very event's `wait` while that holds its lock
+        signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
     return stop
 
 

@@ -1,7 +1,6 @@
 """`goaway up`: run everything on this machine, watch over it, show it."""
 
 import fcntl
-import signal
 import sys
 import threading
 import time
@@ -15,6 +14,7 @@ from rich.live import Live
 
 from streams.cli.options import load_policy, now, policy_option, settings, start_logging
 from streams.cli.screen import overview, refusal_line
+from streams.cli.stages import stop_on_signals
 from streams.embedded.up.pipeline import Pipeline
 from streams.embedded.up.plan import Plan
 from streams.embedded.up.refusals import Refusals
@@ -112,9 +112,7 @@ def up(
         workers=workers,
         partitions=partitions,
     )
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signals()
     with _sole_owner(data):
         _run(plan, stop, time.monotonic() + stop_after if stop_after else None)
 

@@ -56,6 +56,8 @@ class DecisionFollower:
         self._behind: dict[int, int] = {}
         """Partitions whose records of before the start are still being read, with their end then."""
         self._partitions = 0
+        self._cluster = ""
+        """Kafka's own name. Another one is another log: a broker in memory that came back empty."""
         self._look_at = 0.0
         self._why = ""
         """What librdkafka last complained of: a refused connection, a wrong password, a bad certificate."""
@@ -155,17 +157,20 @@ class DecisionFollower:
     def _look(self) -> None:
         """See whether Kafka answers and the topic is there; assign its partitions when they are new."""
         try:
-            found = self._consumer.list_topics(DECISIONS, timeout=LOOK_S).topics[DECISIONS]
+            cluster = self._consumer.list_topics(DECISIONS, timeout=LOOK_S)
         except KafkaException as error:
             self._away(error.args[0].str())
             return
+        found = cluster.topics[DECISIONS]
         if found.error is not None or not found.partitions:
             self._no_topic()
             return
         self._connected()
         self._look_at = time.monotonic() + PARTITIONS_S
-        if len(found.partitions) != self._partitions:
+        name = cluster.cluster_id or ""
+        if len(found.partitions) != self._partitions or name != self._cluster:
             self._assign(len(found.partitions))
+            self._cluster = name if self._partitions else ""
 
     def _assign(self, count: int) -> None:
         """Read every partition from its beginning; reading a decision twice changes nothing."""

@@ -106,8 +106,14 @@ class Child:
             self._process.kill()
             self.exit_code = self._process.wait()
 
-    def restart(self) -> None:
-        """Stop it and start it at once, outside the back-off."""
-        self.stop()
+    def pause(self) -> None:
+        """Kill it, which every stage survives without loss, and leave it so until `resume` or `start`."""
+        self._start_at = None
+        if self._process is not None and self.exit_code is None:
+            self._process.kill()
+            self.exit_code = self._process.wait()
+
+    def resume(self) -> None:
+        """Start it at once, outside the back-off."""
         self.restarts += 1
         self.start()

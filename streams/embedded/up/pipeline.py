@@ -167,24 +167,32 @@ class Pipeline:
 
     def _revive_broker(self, broker: Broker) -> None:
         self._say("broker", "ended; starting it again")
+        # a broker in memory comes back empty: what holds offsets or producer ids of the old one begins anew,
+        # and nobody may produce before the topics are there, since this broker would make them up; the shim
+        # goes on from what it knows
+        forgetful = [
+            child
+            for child in self._children
+            if not broker.durable and not child.once and child.name != "shim"
+        ]
+        for child in forgetful:
+            child.pause()
         try:
             broker.start()
+            create_topics(self.kafka, partitions=self.plan.partitions)
         except GoawayError as error:
             self._say("broker", str(error))
             time.sleep(1.0)
             return
         self._broker_restarts += 1
-        create_topics(self.kafka, partitions=self.plan.partitions)
         if not broker.durable:
-            # its records are gone: what holds offsets begins anew; the shim goes on from what it knows
             self._broker_instance = secrets.token_hex(8)
-            for child in list(self._children):
-                if child.name == "sink":
-                    child.stop()
-                    self._children.remove(child)
-                    self._start_sink()
-                elif child.name.startswith("worker"):
-                    child.restart()
+        for child in forgetful:
+            if child.name == "sink":
+                self._children.remove(child)
+                self._start_sink()
+            else:
+                child.resume()
         self._say("broker", "runs again")
 
     def _watch_memory(self) -> None:

@@ -28,6 +28,7 @@ class Refusals(threading.Thread):
         self._ids: set[str] = set()
         self._kept: deque[Decision] = deque(maxlen=KEPT)
         self._stop = threading.Event()
+        self._trouble = threading.Event()
         self.seen = 0
         """Distinct decisions so far."""
 
@@ -62,19 +63,27 @@ class Refusals(threading.Thread):
                     "enable.auto.commit": False,
                     "auto.offset.reset": "earliest",
                     "fetch.wait.max.ms": 100,
+                    "error_cb": lambda _: self._trouble.set(),
                 },
             ),
             logger=_log,
         )
         try:
-            topics = consumer.list_topics(DECISIONS, timeout=5).topics
+            found = consumer.list_topics(DECISIONS, timeout=5)
+            topics = found.topics
             partitions = sorted(topics[DECISIONS].partitions) if DECISIONS in topics else []
             if not partitions:
                 self._stop.wait(0.5)
                 return
             consumer.assign([TopicPartition(DECISIONS, number, 0) for number in partitions])
+            self._trouble.clear()
             while not self._stop.is_set():
                 message = consumer.poll(0.2)
+                if self._trouble.is_set():
+                    # a broker in memory that came back is another cluster: its offsets begin at 0 again
+                    if consumer.list_topics(DECISIONS, timeout=2).cluster_id != found.cluster_id:
+                        return
+                    self._trouble.clear()
                 if message is not None and message.error() is None and (value := message.value()):
                     self._take(value)
         finally:
