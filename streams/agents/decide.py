@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 def stamp_us(timestamp: float | None) -> int:
-    """Faust's time of a record in microseconds, as `fold.record_us` has it: Kafka's are whole milliseconds."""
+    """Faust's time of a record in microseconds, as `fold.record_us` has it: whole milliseconds."""
     return round(timestamp * 1000) * 1000 if timestamp else 1 << 62
 
 

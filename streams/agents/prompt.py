@@ -1,8 +1,9 @@
-"""Faust's own waits, cut: what stands between a start and the first event, and between an event and its decision.
+"""Faust's own waits, cut: between a start and the first event, between an event and its decision.
 
 Faust 0.15 has no settings for these, so its classes are extended at the places it names for that.
 """
 
+import logging
 from typing import Any, Final
 
 from faust.tables.manager import TableManager
@@ -11,6 +12,10 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 FETCH_WAIT_MS: Final = 20
 """How long the broker may hold back an empty answer. Faust asks for 1 500 ms; Apache Kafka answers as soon as
 there is something, but the embedded broker only looks again after half of it."""
+
+
+# Faust's services log their coming and going under the module of their class
+logging.getLogger(__name__).setLevel(logging.WARNING)
 
 
 class _ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""The client libraries' log lines, bounded: a Kafka that is away makes aiokafka say so many times a second."""
+"""The client libraries' log lines, bounded: aiokafka says many times a second that Kafka is away."""
 
 import logging
 import threading

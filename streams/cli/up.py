@@ -68,7 +68,13 @@ LISTEN = "inet:127.0.0.1:10040"
     show_default=True,
     help="Partitions of topics that are created.",
 )
-@click.option("--timezone", default="", metavar="ZONE", help="Time zone of log stamps that name none.")
+@click.option(
+    "--timezone",
+    default="local",
+    show_default=True,
+    metavar="ZONE",
+    help="Time zone of stamps that name none, such as Europe/Berlin.",
+)
 @click.option(
     "--sample", is_flag=True, help="Feed the recorded sample log: its last minutes happen while you watch."
 )

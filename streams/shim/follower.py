@@ -168,9 +168,10 @@ class DecisionFollower:
         self._connected()
         self._look_at = time.monotonic() + PARTITIONS_S
         name = cluster.cluster_id or ""
-        if len(found.partitions) != self._partitions or name != self._cluster:
+        if name != self._cluster:
+            self._partitions, self._cluster = 0, name
+        if len(found.partitions) != self._partitions:
             self._assign(len(found.partitions))
-            self._cluster = name if self._partitions else ""
 
     def _assign(self, count: int) -> None:
         """Read every partition from its beginning; reading a decision twice changes nothing."""

@@ -29,6 +29,8 @@ _POSITIVE: Final = frozenset(
     }
 )
 _MAX: Final = 10_000_000
+_MAX_IDLE_S: Final = 43_200
+"""A restarted worker counts twice this time again, and decisions are kept uncompacted for a day."""
 
 
 def read_policy(text: str, *, file: str = "policy.toml") -> Policy:
@@ -40,7 +42,7 @@ def read_policy(text: str, *, file: str = "policy.toml") -> Policy:
     reader = _Reader(file)
     reader.only_known("", document, _TABLES)
     limits = reader.limits("[limits]", reader.table(document, "limits"), Limits())
-    networks: tuple[NetworkRule, ...] = (INTERNAL,)
+    networks: tuple[NetworkRule, ...] = (_internal(limits),)
     if "networks" in document:
         networks = tuple(
             reader.entries(document, "networks", lambda at, row: reader.network(at, row, limits))
@@ -53,6 +55,13 @@ def read_policy(text: str, *, file: str = "policy.toml") -> Policy:
         blocks=tuple(reader.entries(document, "blocks", reader.block)),
         replies=reader.replies(reader.table(document, "replies")),
     )
+
+
+def _internal(limits: Limits) -> NetworkRule:
+    """The internal network's rule where the file names no networks: its three limits over the file's others."""
+    raised = ("concurrent_connections", "requests_per_minute", "connections_per_minute")
+    own = {name: getattr(INTERNAL.limits, name) for name in raised}
+    return msgspec.structs.replace(INTERNAL, limits=msgspec.structs.replace(limits, **own))
 
 
 class _Reader:
@@ -101,10 +110,10 @@ class _Reader:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
                 raise self.wrong(place, f"{name} = {_shown(value)} must be a number from {low:g} to {high:g}")
             return float(value)
-        least = 1 if name in _POSITIVE else 0
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MAX:
+        least, most = 1 if name in _POSITIVE else 0, _MAX_IDLE_S if name == "session_idle_s" else _MAX
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             word = "positive" if least else "zero or more"
-            raise self.wrong(place, f"{name} = {_shown(value)} must be {word}, a whole number up to {_MAX}")
+            raise self.wrong(place, f"{name} = {_shown(value)} must be {word}, a whole number up to {most}")
         return value
 
     def clients(self, row: Mapping[str, Any]) -> ClientPrefixes:
