@@ -27,7 +27,7 @@ from streams.embedded.broker import open_broker
 from streams.embedded.clickhouse import EmbeddedClickHouse
 from streams.kafka import create_topics
 from streams.model.client import Address, Client
-from streams.model.event import Event
+from streams.model.event import Event, EventKind
 from streams.model.instant import Instant, parse_instant
 from streams.status import StatusFile
 from streams.topics import EVENTS
@@ -36,7 +36,7 @@ from streams.wire.frames import encode_frame
 FRAME: Final = 100
 PARTITIONS: Final = 4
 STARTS: Final = parse_instant("2026-01-15T00:00:00Z")
-KINDS: Final = ("connect", "helo", "mail", "disconnect")
+KINDS: Final[tuple[EventKind, ...]] = ("connect", "helo", "mail", "disconnect")
 
 
 def event(number: int) -> Event:
@@ -70,9 +70,11 @@ def one_run(events: int) -> float:
         broker = open_broker("tansu", folder=Path(folder) / "broker")
         broker.start()
         stop = threading.Event()
+        settings = Settings(KafkaSettings(broker.address), store)
+        keywords = {"status": StatusFile(None), "stop": stop}
+        sink = threading.Thread(target=run_sink, args=(settings,), kwargs=keywords)
         try:
-            kafka = KafkaSettings(broker.address)
-            create_topics(kafka, partitions=PARTITIONS)
+            create_topics(settings.kafka, partitions=PARTITIONS)
             producer = Producer({"bootstrap.servers": broker.address, "linger.ms": 20, "log_level": 2})
             for frame in range(events // FRAME):
                 numbers = range(frame * FRAME, (frame + 1) * FRAME)
@@ -80,9 +82,6 @@ def one_run(events: int) -> float:
                 producer.poll(0)
             if producer.flush(60):
                 raise SystemExit("the broker did not take the load")
-            settings = Settings(kafka, store)
-            keywords = {"status": StatusFile(None), "stop": stop}
-            sink = threading.Thread(target=run_sink, args=(settings,), kwargs=keywords)
             began = time.perf_counter()
             sink.start()
             while clickhouse.rows("SELECT count() FROM events")[0][0] < events:
@@ -90,7 +89,7 @@ def one_run(events: int) -> float:
             took = time.perf_counter() - began
         finally:
             stop.set()
-            if stop.is_set() and "sink" in locals():
+            if sink.is_alive():
                 sink.join(30)
             clickhouse.close()
             broker.stop()

@@ -17,7 +17,7 @@ COLOURS = {"runs": "green", "done": "green", "starts": "yellow", "ended": "red"}
 SHOWN = {
     "broker": ("kind", "address", "memory"),
     "clickhouse": ("address",),
-    "shim": ("listening", "caught_up", "decisions_standing", "requests", "refused"),
+    "shim": ("caught_up", "decisions_standing", "requests", "refused", "listening"),
     "worker": ("events", "events_per_s", "decisions", "clients", "records_waiting"),
     "sink": ("rows", "lag", "trouble"),
     "sample": ("events", "bytes_behind", "trouble"),
@@ -26,9 +26,18 @@ SHOWN = {
 """Facts of a stage that fit on its line, in order."""
 
 
-def parts_table(parts: Sequence[Part]) -> Table:
-    """One line a part."""
-    table = Table("part", "state", "pid", "restarts", "facts", box=None, header_style="bold", pad_edge=False)
+WIDE = 100
+"""Columns from which on process ids and reasons are shown on a terminal."""
+
+
+def parts_table(parts: Sequence[Part], *, width: int | None = None) -> Table:
+    """One row a part; on a terminal of that many columns, one line, cut where it is too long."""
+    table = Table("part", "state", box=None, header_style="bold", pad_edge=False)
+    with_pids = width is None or width >= WIDE
+    if with_pids:
+        table.add_column("pid")
+    table.add_column("restarts")
+    table.add_column("facts", no_wrap=width is not None, overflow="ellipsis" if width else "fold")
     for part in parts:
         chosen = SHOWN.get(part.name.partition("-")[0], ())
         facts = ", ".join(
@@ -39,7 +48,7 @@ def parts_table(parts: Sequence[Part]) -> Table:
         table.add_row(
             part.name,
             Text(part.state, style=COLOURS.get(part.state, "")),
-            str(part.pid or ""),
+            *((str(part.pid or ""),) if with_pids else ()),
             str(part.restarts or ""),
             escape(part.note or facts),
         )
@@ -62,18 +71,22 @@ def why(decision: Decision) -> str:
     return f"{decision.rule}: {evidence.count}{window}, limit {evidence.limit}{source}"
 
 
-def refusals_table(decisions: Sequence[Decision], *, now: int) -> Table:
-    """Who was told to go away, newest first."""
-    table = Table(
-        "at (UTC)", "client", "answer", "why", "until", box=None, header_style="bold", pad_edge=False
-    )
+def refusals_table(decisions: Sequence[Decision], *, now: int, width: int | None = None) -> Table:
+    """Who was told to go away, newest first; an address and a time are never cut."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("at (UTC)", no_wrap=True)
+    table.add_column("client", no_wrap=True, overflow="fold")
+    table.add_column("answer")
+    table.add_column("why")
+    table.add_column("until", no_wrap=True)
+    with_reasons = width is None or width >= WIDE
     for one in decisions:
         until = "the entry is removed" if one.until is None else rfc3339(one.until)[11:19]
         stands = one.until is None or one.until > now
         table.add_row(
             rfc3339(one.at)[11:19],
             Text(one.client, style="bold" if stands else ""),
-            f"{one.code} {escape(one.reason)}",
+            f"{one.code} {escape(one.reason)}" if with_reasons else str(one.code),
             escape(why(one)),
             f"{until}{'' if stands else ' (over)'}",
         )
@@ -91,11 +104,19 @@ def refusal_line(decision: Decision) -> str:
 
 
 def overview(
-    parts: Sequence[Part], decisions: Sequence[Decision], *, total: int, now: int, hints: Sequence[str]
+    parts: Sequence[Part],
+    decisions: Sequence[Decision],
+    *,
+    total: int,
+    now: int,
+    hints: Sequence[str],
+    width: int | None = None,
 ) -> RenderableType:
-    """The one screen."""
+    """The one screen; `width` is that of a terminal which it must fit, in columns."""
     refused = Text(f"\nWho was told to go away ({total} so far)", style="bold")
     body: RenderableType = (
-        refusals_table(decisions, now=now) if decisions else Text("nobody yet", style="dim")
+        refusals_table(decisions, now=now, width=width) if decisions else Text("nobody yet", style="dim")
     )
-    return Group(parts_table(parts), refused, body, Text(""), *(Text(hint, style="dim") for hint in hints))
+    return Group(
+        parts_table(parts, width=width), refused, body, Text(""), *(Text(hint, style="dim") for hint in hints)
+    )

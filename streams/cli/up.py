@@ -159,6 +159,7 @@ def _run(plan: Plan, stop: threading.Event, deadline: float | None) -> None:
                             total=refusals.seen,
                             now=now(),
                             hints=[*said[-3:], *hints(plan)],
+                            width=console.width,
                         )
                     )
     finally:

@@ -58,7 +58,7 @@ def read_policy(text: str, *, file: str = "policy.toml") -> Policy:
 
 
 def _internal(limits: Limits) -> NetworkRule:
-    """The internal network's rule where the file names no networks: its three limits over the file's others."""
+    """The rule of a file that names no networks: the internal one, with the file's other limits."""
     raised = ("concurrent_connections", "requests_per_minute", "connections_per_minute")
     own = {name: getattr(INTERNAL.limits, name) for name in raised}
     return msgspec.structs.replace(INTERNAL, limits=msgspec.structs.replace(limits, **own))
