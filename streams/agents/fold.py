@@ -1,4 +1,5 @@
-"""Bring a ledger to an offset: read what was processed before, from a horizon back, and recall it.
+"""Bring a ledger to an offset: read what was processed before, as far back as a client is remembered, and
+recall it.
 
 Reads with a plain consumer in a thread, beside Faust's own. "Latest" is never asked for the end of the fold:
 the caller names the offset that Faust is about to process, so the state fits it exactly.
@@ -105,25 +106,26 @@ def _frames(consumer: Consumer, partition: int, start: int, end: int) -> Iterato
 
 
 def _fold_start(consumer: Consumer, ledger: Ledger, low: int, end: int) -> int:
-    """The first offset of the horizon: by record time, checked against event time.
+    """The first offset not older than the policy's memory: by record time, checked against event time.
 
     Event time may run slower than record time (a history shipped slowly), and the embedded broker's answers
-    are not to be relied upon: where the first frame found is not older than the horizon, the fold starts at
-    the beginning.
+    are not to be relied upon: where the first frame found is not older than the memory, the fold starts at
+    the beginning. Exact where hosts ship their logs less than an hour behind; what arrives later than that
+    after a restart may be counted without its predecessors.
     """
     if end <= low:
         return end
     last = next(_frames(consumer, ledger.partition, end - 1, end), None)
     if last is None:
         return low
-    horizon_us = ledger.index.policy.horizon_s * 1_000_000
-    wanted = TopicPartition(EVENTS, ledger.partition, max(0, (record_us(last) - horizon_us) // 1000))
+    memory_us = ledger.index.policy.memory_s * 1_000_000
+    wanted = TopicPartition(EVENTS, ledger.partition, max(0, (record_us(last) - memory_us) // 1000))
     found = consumer.offsets_for_times([wanted], timeout=TIMEOUT_S)[0].offset
     if not low < found < end:
         return low
     first = next(_frames(consumer, ledger.partition, found, end), None)
     oldest, newest = _event_time(first), _event_time(last)
-    return found if oldest is not None and newest is not None and oldest <= newest - horizon_us else low
+    return found if oldest is not None and newest is not None and oldest <= newest - memory_us else low
 
 
 def _event_time(message: Message | None) -> int | None:

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Final
 
+from streams.engine.rules import RULES_BY_KIND
 from streams.engine.state import State
 from streams.engine.step import Outcome, recall, stand, step
 from streams.errors import InvalidValueError
@@ -65,20 +66,44 @@ class Ledger:
         self.counts = Counts()
         self._read: dict[str, int] = {}
         """Source → highest position of the frames so far."""
+        self._listed: set[tuple[str, str, str]] = set()
+        """(client, network, note) of the block list entries on record; only kept while folding."""
 
     def remember(self, decision: Decision) -> None:
         """Take in a decision about an event from before the fold."""
         stand(self.index, self.state.client(decision.client, decision.at), decision)
+        self._note_listed(decision)
 
     def recall(self, offset: int, frame: bytes, taken: dict[str, Decision], *, record_us: int) -> None:
         """Count a frame again that was processed before; output was given then."""
         for event in self._new(self._readable(offset, frame, record_us, [])):
             recall(self.index, self.state, event, taken)
+            decision = taken.get(event.id)
+            if decision is not None:
+                self._note_listed(decision)
+            elif event.kind in RULES_BY_KIND:
+                self._still_listed(event)
         self.next_offset = offset + 1
+
+    def _note_listed(self, decision: Decision) -> None:
+        if decision.until is None:
+            self._listed.add((decision.client, decision.evidence.network, decision.evidence.note))
+
+    def _still_listed(self, event: Event) -> None:
+        """A listed client's event without a record of its own: the entry was on record by then, and the
+        client is heard of, which alone keeps it from being recorded again."""
+        block = self.index.standing(event.address).block
+        if block is None:
+            return
+        known = self.state.clients.get(event.client)
+        on_record = (event.client, str(block.network), block.note) in self._listed
+        if on_record or (known is not None and known.listed == block):
+            self.state.client(event.client, event.at).listed = block
 
     def process(self, offset: int, frame: bytes, *, record_us: int) -> Passed:
         """Decide about a frame's events; `record_us` is the record's own timestamp."""
         passed = Passed()
+        self._listed.clear()
         index, state, outcomes = self.index, self.state, passed.outcomes
         for event in self._new(self._readable(offset, frame, record_us, passed.letters)):
             found = step(index, state, event)

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from streams.cli.options import load_policy, policy_option, settings
+from streams.cli.options import data_option, load_policy, policy_option, settings
 from streams.config import Settings, parse_host_port
 from streams.errors import GoawayError, SettingsError
 from streams.topics import TOPICS
@@ -44,14 +44,7 @@ class Finding:
 
 
 @click.command()
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="GOAWAY_DATA",
-    default=Path("goaway-data"),
-    show_default=True,
-    help="Data folder of goaway up.",
-)
+@data_option
 @click.option(
     "--policy-listen",
     "listen",

@@ -47,6 +47,18 @@ def policy_option(function: F) -> F:
     )(function)
 
 
+def data_option(function: F) -> F:
+    """`--data DIR`"""
+    return click.option(
+        "--data",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="GOAWAY_DATA",
+        default=Path("goaway-data"),
+        show_default=True,
+        help="Folder of all that goaway up keeps.",
+    )(function)
+
+
 def status_option(function: F) -> F:
     """`--status-file FILE`"""
     return click.option(

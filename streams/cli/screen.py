@@ -32,12 +32,12 @@ WIDE = 100
 
 def parts_table(parts: Sequence[Part], *, width: int | None = None) -> Table:
     """One row a part; on a terminal of that many columns, one line, cut where it is too long."""
-    table = Table("part", "state", box=None, header_style="bold", pad_edge=False)
     with_pids = width is None or width >= WIDE
-    if with_pids:
-        table.add_column("pid")
-    table.add_column("restarts")
-    table.add_column("facts", no_wrap=width is not None, overflow="ellipsis" if width else "fold")
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("part", "state", *(("pid",) if with_pids else ()), "restarts"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("facts")
+    fits = width is not None
     for part in parts:
         chosen = SHOWN.get(part.name.partition("-")[0], ())
         facts = ", ".join(
@@ -50,7 +50,7 @@ def parts_table(parts: Sequence[Part], *, width: int | None = None) -> Table:
             Text(part.state, style=COLOURS.get(part.state, "")),
             *((str(part.pid or ""),) if with_pids else ()),
             str(part.restarts or ""),
-            escape(part.note or facts),
+            Text(part.note or facts, no_wrap=fits, overflow="ellipsis" if fits else "fold"),
         )
     return table
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from streams.cli.options import now, settings
+from streams.cli.options import data_option, now, settings
 from streams.cli.screen import overview
 from streams.embedded.up.plan import Part
 from streams.embedded.up.refusals import recent
@@ -18,14 +18,7 @@ from streams.status import read_status
 
 
 @click.command()
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="GOAWAY_DATA",
-    default=Path("goaway-data"),
-    show_default=True,
-    help="Data folder of goaway up.",
-)
+@data_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(data: Path, as_json: bool) -> None:
     """Show the stages of the `goaway up` on this data folder, and the latest refusals from Kafka.

@@ -1,24 +1,21 @@
 """`goaway up`: run everything on this machine, watch over it, show it."""
 
-import fcntl
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.live import Live
 
-from streams.cli.options import load_policy, now, policy_option, settings, start_logging
+from streams.cli.options import data_option, load_policy, now, policy_option, settings, start_logging
 from streams.cli.screen import overview, refusal_line
 from streams.cli.stages import stop_on_signals
 from streams.embedded.up.pipeline import Pipeline
 from streams.embedded.up.plan import Plan
 from streams.embedded.up.refusals import Refusals
-from streams.errors import UnavailableError, UsageError
+from streams.errors import UsageError
+from streams.holding import sole_owner
 
 TEND_S = 0.2
 LISTEN = "inet:127.0.0.1:10040"
@@ -26,14 +23,7 @@ LISTEN = "inet:127.0.0.1:10040"
 
 @click.command()
 @click.argument("logs", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="GOAWAY_DATA",
-    default=Path("goaway-data"),
-    show_default=True,
-    help="Folder for all that is kept.",
-)
+@data_option
 @click.option(
     "--broker",
     default="tansu",
@@ -119,7 +109,7 @@ def up(
         partitions=partitions,
     )
     stop = stop_on_signals()
-    with _sole_owner(data):
+    with sole_owner(data, taken="another goaway up runs on", flag="--data"):
         _run(plan, stop, time.monotonic() + stop_after if stop_after else None)
 
 
@@ -177,24 +167,3 @@ def hints(plan: Plan) -> list[str]:
     if not plan.logs:
         found.append("No log is followed yet: goaway up /var/log/mail.log")
     return found
-
-
-@contextmanager
-def _sole_owner(data: Path) -> Iterator[None]:
-    """Hold the data folder; a second `up` on it is told so."""
-    try:
-        data.mkdir(parents=True, exist_ok=True, mode=0o750)
-        lock = (data / ".lock").open("w")
-    except OSError as error:
-        raise UnavailableError(
-            f"{data} cannot be written ({error.strerror})", try_next="--data DIR"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(
-                f"another goaway up runs on {data}", try_next="goaway status, or --data DIR"
-            ) from error
-        yield
-        sys.stdout.flush()

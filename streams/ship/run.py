@@ -1,18 +1,17 @@
 """The shipper's two ways to run: follow for ever, or ship whole files and end."""
 
-import fcntl
 import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import tzinfo
 from pathlib import Path
 from typing import Final
 
 from streams.config import Settings
 from streams.errors import GoawayError, UnavailableError, UsageError
+from streams.holding import sole_owner
 from streams.kafka import events_partitions, partition_counts
 from streams.model.client import ClientPrefixes
 from streams.ship.counts import ShipCounts
@@ -54,7 +53,7 @@ def follow(
     if not paths:
         raise UsageError("no log file to follow", try_next="goaway ship /var/log/mail.log")
     counts, started = ShipCounts(), time.monotonic()
-    with _sole_owner(state):
+    with sole_owner(state, taken="another shipper keeps its positions in", flag="--state"):
         said = ""
         while not stop.is_set():
             try:
@@ -152,23 +151,3 @@ def _not_taken(settings: Settings, outbox: Outbox) -> GoawayError:
         f"Kafka at {settings.kafka.bootstrap} did not take everything ({cause})",
         try_next="goaway doctor, then the same command again: doubles are recognised",
     )
-
-
-@contextmanager
-def _sole_owner(state: Path) -> Iterator[None]:
-    """Hold the state folder; `UsageError` when another shipper does."""
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-        lock = (state / ".lock").open("w")
-    except OSError as error:
-        raise UnavailableError(
-            f"the state folder {state} cannot be used ({error.strerror})", try_next=f"ls -ld {state}"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(
-                f"another shipper keeps its positions in {state}", try_next="goaway status, or --state DIR"
-            ) from error
-        yield

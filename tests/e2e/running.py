@@ -238,16 +238,17 @@ class RunningUp:
         try:
             self.wait_ready()
         except BaseException:
-            self._end()
+            self.end()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end()
+        self.end()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Stop it, with force where it does not end; nothing to do where it has."""
         assert self._process is not None
         if self._process.poll() is None:
             self._process.terminate()

@@ -21,6 +21,8 @@ import pytest
 from streams.audit.clickhouse import ClickHouse
 from streams.config import ClickHouseSettings
 from streams.embedded.broker import open_broker
+from streams.embedded.broker.process import free_port
+from streams.embedded.clickhouse.process import EmbeddedClickHouse
 from streams.errors import GoawayError
 from tests.e2e.running import (
     LET_IN,
@@ -266,6 +268,41 @@ def test_a_broker_of_ones_own(tmp_path: Path) -> None:
             assert up.stop() == 0
     finally:
         broker.stop()
+
+
+@pytest.mark.needs("chdb")
+def test_a_clickhouse_of_ones_own_that_comes_later(tmp_path: Path) -> None:
+    port, password = free_port(), "not a secret"
+    log = WrittenLog(tmp_path / "mail.log")
+    up = RunningUp(
+        tmp_path,
+        log.path,
+        clickhouse=f"127.0.0.1:{port}",
+        environ={"GOAWAY_CLICKHOUSE_PASSWORD": password, "GOAWAY_CLICKHOUSE_USER": "default"},
+    )
+    up.start()
+    try:
+        until(lambda: "clickhouse" in up.output, up.explain)
+        log.connect("198.51.100.1", 11)
+        up.wait_answer("198.51.100.1", seconds=30)
+        with EmbeddedClickHouse() as clickhouse:
+            clickhouse.start(tmp_path / "own", port=port, password=password)
+            until(lambda: up.facts("sink").get("rows") == 13, up.explain)
+            assert up.stop() == 0
+            up.assert_nothing_left()
+            assert clickhouse.alive()
+    finally:
+        up.end()
+    assert password not in up.explain()
+
+
+def test_a_broker_that_is_not_there(tmp_path: Path) -> None:
+    port = free_port()
+    told = goaway("up", "--data", str(tmp_path), "--clickhouse", "none", "--broker", f"127.0.0.1:{port}")
+    assert told.returncode == 4
+    assert f"127.0.0.1:{port}" in told.stderr
+    assert "Traceback" not in told.stderr
+    assert not processes_on(tmp_path)
 
 
 @pytest.mark.needs("java")

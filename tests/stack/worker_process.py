@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Self
 
@@ -28,7 +29,8 @@ APACHE_SESSION_S: Final = 6.0
 class WorkerProcess:
     """Starts the worker; killed when the context ends. `policy` is the text of policy.toml.
 
-    `settings` beside `kafka` is for a broker with TLS and SASL; the password goes through the environment.
+    `kafka` is an address, or settings for a broker with TLS and SASL; these go through the environment.
+    `before` runs in the new process, before the worker.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class WorkerProcess:
         policy: str = "",
         instance: str = "",
         session_s: float = APACHE_SESSION_S,
+        before: Callable[[], None] | None = None,
     ) -> None:
         name = instance or f"worker-{os.urandom(3).hex()}"
         self.status = folder / f"{name}.json"
@@ -50,6 +53,7 @@ class WorkerProcess:
             "PYTHONPATH": str(ROOT),
             "WORKER_KAFKA": json.dumps({name: getattr(settings, name) for name in KafkaSettings.__slots__}),
         }
+        self._before = before
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -74,6 +78,7 @@ class WorkerProcess:
                 stderr=log,
                 cwd=ROOT,
                 env=self._environment,
+                preexec_fn=self._before,
             )
 
     def kill(self) -> None:

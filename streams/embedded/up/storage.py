@@ -6,12 +6,16 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from streams.config import parse_host_port
 from streams.embedded.clickhouse.process import EmbeddedClickHouse
 from streams.embedded.up.child import Child
 from streams.embedded.up.plan import Part, Plan
 from streams.errors import GoawayError, UnavailableError
+
+RETRY_S: Final = 5.0
+"""Pause before a ClickHouse that was not to be had is tried again."""
 
 
 class Storage:
@@ -23,7 +27,7 @@ class Storage:
         self._server = EmbeddedClickHouse() if plan.clickhouse == "embedded" else None
         self._restarts = 0
         self._ready = threading.Event()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._trouble = ""
         self._port = 0
         self.environ: dict[str, str] = {}
@@ -40,31 +44,41 @@ class Storage:
         threading.Thread(target=self._come_up, args=(environ, then), name="storage", daemon=True).start()
 
     def _come_up(self, environ: dict[str, str], then: Callable[[], None]) -> None:
-        try:
-            self._start_server()
-            migrate = Child(
-                "migrate",
-                ["db", "migrate"],
-                environ={**environ, **self.environ},
-                log=self._plan.data / "log" / "migrate.log",
-                once=True,
-            )
-            migrate.start()
-            while not (said := migrate.look()):
-                time.sleep(0.05)
-            if migrate.exit_code:
-                raise UnavailableError(f"db migrate {said}", try_next=f"cat {migrate.log}")
-        except GoawayError as error:
-            self._trouble = str(error)
-            self._say("clickhouse", f"{error} (decisions go on without it; nothing is stored)")
+        while not self._stopping.is_set():
+            try:
+                self._start_server()
+                self._migrate(environ)
+            except GoawayError as error:
+                if str(error) != self._trouble:
+                    self._say("clickhouse", f"{error} (decisions go on without it; it is tried again)")
+                self._trouble = str(error)
+                self._stopping.wait(RETRY_S)
+                continue
+            self._trouble = ""
+            if not self._stopping.is_set():
+                self._say("clickhouse", f"at {self._address}, tables ready")
+                self._ready.set()
+                then()
             return
-        if not self._stopping:
-            self._say("clickhouse", f"at {self._address}, tables ready")
-            self._ready.set()
-            then()
+
+    def _migrate(self, environ: dict[str, str]) -> None:
+        migrate = Child(
+            "migrate",
+            ["db", "migrate"],
+            environ={**environ, **self.environ},
+            log=self._plan.data / "log" / "migrate.log",
+            once=True,
+        )
+        migrate.start()
+        while not (said := migrate.look()):
+            if self._stopping.wait(0.05):
+                migrate.stop()
+                return
+        if migrate.exit_code:
+            raise UnavailableError(f"db migrate {said}", try_next=f"cat {migrate.log}")
 
     def _start_server(self) -> None:
-        if self._server is None:
+        if self._server is None or self._server.alive():
             return
         found = self._server.start(self._plan.data / "clickhouse", port=self._port, password=self._password)
         self._port, self._address = found.port, f"{found.host}:{found.port}"
@@ -88,7 +102,7 @@ class Storage:
 
     def stop(self) -> None:
         """Stop the engine; a server of one's own is left alone."""
-        self._stopping = True
+        self._stopping.set()
         if self._server is not None:
             self._server.stop()
 
