@@ -1,7 +1,9 @@
-"""Memory per tracked client at a million clients: `python benchmarks/memory.py [--clients N] [--runs 3] [--json]`.
+"""Memory per tracked client at a million clients:
 
-Difference of resident memory, divided by clients: of a process with the engine's state alone, and of the worker
-itself, which was sent the same events through the embedded broker. Each client has one to four events.
+    python benchmarks/memory.py [--clients N] [--runs 3] [--json]
+
+Difference of resident memory, divided by clients: of a process with the engine's state alone, and of the
+worker itself, which was sent the same events through the embedded broker. Each client has one to four events.
 """
 
 import argparse
@@ -33,7 +35,7 @@ from streams.model.standing import PolicyIndex
 from streams.topics import EVENTS
 from streams.wire.frames import decode_event, encode, encode_frame
 from streams.wire.partition import partition_of
-from tests.stack.worker_process import EMBEDDED_SESSION_S, WorkerProcess
+from tests.stack.worker_process import EMBEDDED_SESSION_S, ROOT, WorkerProcess
 
 PARTITIONS = 4
 FRAME = 200
@@ -74,9 +76,7 @@ def bare(clients: int) -> float:
 def bare_in_a_new_process(clients: int) -> float:
     """As `bare`, with nothing left over from before."""
     command = [sys.executable, "-m", "benchmarks.memory", "--bare", "--clients", str(clients)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     return float(done.stdout)
 
 

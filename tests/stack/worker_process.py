@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -30,7 +30,7 @@ class WorkerProcess:
     """Starts the worker; killed when the context ends. `policy` is the text of policy.toml.
 
     `kafka` is an address, or settings for a broker with TLS and SASL; these go through the environment.
-    `before` runs in the new process, before the worker.
+    `before` is a command that starts the command after it, such as `taskset`.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class WorkerProcess:
         policy: str = "",
         instance: str = "",
         session_s: float = APACHE_SESSION_S,
-        before: Callable[[], None] | None = None,
+        before: Sequence[str] = (),
     ) -> None:
         name = instance or f"worker-{os.urandom(3).hex()}"
         self.status = folder / f"{name}.json"
@@ -73,12 +73,11 @@ class WorkerProcess:
         """Start it (again)."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.stack.worker_process", *self._arguments],
+                [*self._before, sys.executable, "-m", "tests.stack.worker_process", *self._arguments],
                 stdout=log,
                 stderr=log,
                 cwd=ROOT,
                 env=self._environment,
-                preexec_fn=self._before,
             )
 
     def kill(self) -> None:
@@ -105,13 +104,18 @@ class WorkerProcess:
             return {}
         return facts if facts.get("pid") == self.pid else {}
 
-    def wait_for_partitions(self, count: int, timeout_s: float = 60.0) -> None:
-        """Wait until it has that many, or fail with its log."""
+    def wait_for(self, name: str, value: Fact, timeout_s: float = 60.0) -> dict[str, Fact]:
+        """Wait until a fact has this value, or fail with the log; all facts then."""
         deadline = time.monotonic() + timeout_s
-        while self.facts().get("partitions") != count:
+        while (facts := self.facts()).get(name) != value:
             assert self.ended() is None, self.log.read_text()
-            assert time.monotonic() < deadline, f"{self.facts()}\n{self.log.read_text()}"
+            assert time.monotonic() < deadline, f"{name} != {value}: {facts}\n{self.log.read_text()}"
             time.sleep(0.05)
+        return facts
+
+    def wait_for_partitions(self, count: int) -> None:
+        """Wait until it has that many, or fail with its log."""
+        self.wait_for("partitions", count)
 
 
 def main() -> int:
