@@ -182,6 +182,7 @@ def test_killed_outright_its_parts_end_by_themselves(tmp_path: Path) -> None:
     with RunningUp(tmp_path, log.path, clickhouse="embedded") as up:
         log.connect("198.51.100.2", 11)
         up.wait_answer("198.51.100.2")
+        assert len(list((up.data / "tmp").iterdir())) == 1  # the worker's; not the killed one's too
         assert up.stop() == 0
 
 

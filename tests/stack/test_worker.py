@@ -83,7 +83,7 @@ def test_killed_again_and_again_it_decides_the_same(own_broker: Broker, tmp_path
             deadline = time.monotonic() + 30
             while outputs.records == before and time.monotonic() < deadline:
                 outputs.take(0.05)
-            outputs.take(chance.random() * 2.5)  # offsets are committed each second
+            outputs.take(0.5 + chance.random() * 2.5)  # offsets are committed each second
             running.kill()
             running.start()
         outputs.wait_for(load.expected)

@@ -73,7 +73,7 @@ class WorkerProcess:
         """Start it (again)."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._before, sys.executable, "-m", "tests.stack.worker_process", *self._arguments],
+                [*self._before, sys.executable, *(os.environ.get("WORKER_MAIN") or "-m tests.stack.worker_process").split(), *self._arguments],
                 stdout=log,
                 stderr=log,
                 cwd=ROOT,

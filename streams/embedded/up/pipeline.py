@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -45,7 +46,8 @@ class Pipeline:
     def start(self) -> None:
         """Bring up broker, topics and stages; storage comes up beside them."""
         plan = self.plan
-        for folder in ("log", "status"):
+        shutil.rmtree(plan.data / "tmp", ignore_errors=True)
+        for folder in ("log", "status", "tmp"):
             (plan.data / folder).mkdir(parents=True, exist_ok=True)
         for stale in (plan.data / "status").glob("*.json"):
             stale.unlink()
@@ -121,6 +123,8 @@ class Pipeline:
 
     def _environ(self) -> dict[str, str]:
         own = {"GOAWAY_KAFKA": self.kafka.bootstrap, "PYTHONUNBUFFERED": "1"}
+        # a worker that is killed, or that Faust ends by os._exit, leaves its folder behind
+        own["TMPDIR"] = str(self.plan.data / "tmp")
         if self._clickhouse is not None:
             own |= self._clickhouse.environ
         return {**os.environ, **own}
