@@ -14,7 +14,7 @@ from typing import Any, Final
 import faust
 from faust.types.auth import SASLMechanism
 
-from streams.agents.fold import OFFSET_HEADER, bring_to
+from streams.agents.fold import OFFSET_HEADER, Missed, bring_to
 from streams.agents.ledger import Ledger, Passed
 from streams.agents.membership import client_id
 from streams.agents.prompt import NoTables, PromptTransport
@@ -60,23 +60,24 @@ class Ledgers:
             number: ledgers[number].next_offset if number in ledgers else None for number in self.assigned
         }
 
-    async def at(self, partition: int, offset: int) -> Ledger:
-        """The ledger exact for this offset: as it stands, caught up, or built anew."""
+    async def at(self, partition: int, offset: int) -> tuple[Ledger, list[Missed]]:
+        """The ledger exact for this offset, as it stands or built anew, once these frames were processed."""
         ledger = self.by_partition.get(partition)
         if ledger is not None and ledger.next_offset == offset:
-            return ledger
+            return ledger, []
         if ledger is None or ledger.next_offset > offset:
             counts = ledger.counts if ledger else None
             ledger = Ledger(self.index, partition, self._partitions)
             ledger.counts = counts or ledger.counts
+        missed: list[Missed] = []
         if ledger.next_offset != offset:
             self._folding = True
             try:
-                await asyncio.to_thread(bring_to, ledger, self._settings, offset)
+                missed = await asyncio.to_thread(bring_to, ledger, self._settings, GROUP, offset)
             finally:
                 self._folding = False
         self.by_partition[partition] = ledger
-        return ledger
+        return ledger, missed
 
     def drop(self, partitions: set[int]) -> None:
         """Forget partitions that went to another worker."""
@@ -181,12 +182,12 @@ def make_app(
         async for event in stream.noack().events():
             try:
                 message = event.message
-                ledger = await ledgers.at(message.partition, message.offset)
-                passed = ledger.process(
-                    message.offset, event.value or b"", record_us=stamp_us(message.timestamp)
-                )
-                if passed.outcomes or passed.letters:
-                    await emit(ledger, message.offset, passed)
+                ledger, missed = await ledgers.at(message.partition, message.offset)
+                this = Missed(message.offset, event.value or b"", stamp_us(message.timestamp))
+                for frame in (*missed, this):
+                    passed = ledger.process(frame.offset, frame.frame, record_us=frame.record_us)
+                    if passed.outcomes or passed.letters:
+                        await emit(ledger, frame.offset, passed)
             except Exception as error:
                 end_at_once(error)
             event.ack()

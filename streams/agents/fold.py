@@ -8,7 +8,7 @@ the caller names the offset that Faust is about to process, so the state fits it
 import logging
 import time
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -28,14 +28,27 @@ _STALL_S: Final = 30.0
 _log = logging.getLogger(__name__)
 
 
-def bring_to(ledger: Ledger, settings: KafkaSettings, offset: int) -> None:
-    """Make the ledger, new or behind, exact for `offset` of its partition, or `UnavailableError`."""
+class Missed(NamedTuple):
+    """A frame before the one that Faust delivered, which nobody is known to have processed."""
+
+    offset: int
+    frame: bytes
+    record_us: int
+
+
+def bring_to(ledger: Ledger, settings: KafkaSettings, group: str, offset: int) -> list[Missed]:
+    """Make the ledger, new or behind, ready for `offset` of its partition, or `UnavailableError`.
+
+    What the group has committed was processed: it is recalled. What lies between that and `offset` is handed
+    back, to be processed first: Faust has been seen to go on behind frames that a rebalance took out of its
+    buffers. For a ledger that is only behind, all that is missing is handed back.
+    """
     started = time.monotonic()
     consumer = Consumer(
         client_config(
             settings,
             **{
-                "group.id": "goaway-fold",
+                "group.id": group,  # to ask for its offsets; it never subscribes, so it is no member
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 # the end of a partition is told by an empty answer, which is held back for so long
@@ -44,34 +57,53 @@ def bring_to(ledger: Ledger, settings: KafkaSettings, offset: int) -> None:
         ),
         logger=_log,
     )
+    read = 0
     try:
-        low, _ = consumer.get_watermark_offsets(TopicPartition(EVENTS, ledger.partition), timeout=TIMEOUT_S)
-        recorded = list(_decisions(consumer, ledger.partition))
-        start = ledger.next_offset or _fold_start(consumer, ledger, low, offset)
-        frames = _frames(consumer, ledger.partition, start, offset)
-        taken = {decision.event: decision for at, decision in recorded if start <= at < offset}
         if not ledger.next_offset:
-            for at, decision in recorded:
-                if at < start:
-                    ledger.remember(decision)
-        read = 0
-        for message in frames:
-            ledger.recall(_offset(message), message.value() or b"", taken, record_us=record_us(message))
-            read += 1
+            read = _recall(consumer, ledger, offset)
+        missing = _frames(consumer, ledger.partition, ledger.next_offset, offset)
+        missed = [Missed(_offset(it), it.value() or b"", record_us(it)) for it in missing]
     except KafkaException as error:
         raise unavailable(settings, error.args[0].str()) from error
     finally:
         consumer.close()
-    ledger.next_offset = offset
     if read:
         _log.info(
             "partition %d: folded %d frames up to offset %d, %d clients, in %.2f s",
             ledger.partition,
             read,
-            offset,
+            ledger.next_offset,
             len(ledger.state.clients),
             time.monotonic() - started,
         )
+    if missed:
+        _log.warning(
+            "partition %d: %d frames before offset %d had been left out",
+            ledger.partition,
+            len(missed),
+            offset,
+        )
+    return missed
+
+
+def _recall(consumer: Consumer, ledger: Ledger, offset: int) -> int:
+    """Fold up to what the group has committed, at most to `offset`; how many frames that were."""
+    place = TopicPartition(EVENTS, ledger.partition)
+    low, _ = consumer.get_watermark_offsets(place, timeout=TIMEOUT_S)
+    committed = consumer.committed([place], timeout=TIMEOUT_S)[0].offset
+    end = min(offset, max(low, committed))
+    start = _fold_start(consumer, ledger, low, end)
+    recorded = list(_decisions(consumer, ledger.partition))
+    taken = {decision.event: decision for at, decision in recorded if start <= at < end}
+    for at, decision in recorded:
+        if at < start:
+            ledger.remember(decision)
+    read = 0
+    for message in _frames(consumer, ledger.partition, start, end):
+        ledger.recall(_offset(message), message.value() or b"", taken, record_us=record_us(message))
+        read += 1
+    ledger.next_offset = end
+    return read
 
 
 def record_us(message: Message) -> int:

@@ -27,11 +27,10 @@ def concurrent_connections(client: ClientState, event: Event, now: int, limits: 
     sessions = client.sessions
     if sessions is None:
         sessions = client.sessions = {}
-    sessions[event.session] = event.at
+    sessions[event.session] = event.at + limits.session_idle_s * MICROSECONDS
     limit = limits.concurrent_connections
     if len(sessions) >= min(limits.warning_count(limit) or limit, limit):
-        idle_since = now - limits.session_idle_s * MICROSECONDS
-        for session in [name for name, heard in sessions.items() if heard <= idle_since]:
+        for session in [name for name, forgotten in sessions.items() if forgotten <= now]:
             del sessions[session]
     return len(sessions)
 

@@ -27,7 +27,7 @@ class ClientState:
         self.connects: Window | None = None
         self.requests: Window | None = None
         self.sessions: dict[str, int] | None = None
-        """Open session → when it was last heard of."""
+        """Open session → first instant at which it is forgotten, unless it is heard of before."""
         self.block_end = 0
         """First instant after the latest block; in the past when none stands."""
         self.strike = 0
@@ -68,8 +68,15 @@ class State:
         return found
 
     def known(self, key: Client, at: int) -> ClientState | None:
-        """As `client`, but an unknown one is not made."""
-        return self.client(key, at) if key in self.clients else None
+        """As `client`, but who is unknown or forgotten stays so."""
+        if at > self.newest:
+            self.newest = at
+        found = self.clients.get(key)
+        if found is None or found.clock + self._memory_us < self.newest:
+            return None
+        if at > found.clock:
+            found.clock = at
+        return found
 
     def _sweep_some(self) -> None:
         """Drop a few forgotten clients; done for each new one, it keeps memory to the active ones."""

@@ -113,14 +113,15 @@ def _heard(index: PolicyIndex, state: State, event: Event) -> None:
 def _alive(index: PolicyIndex, client: ClientState, event: Event) -> None:
     """Note that an open session was heard of; one that was idle for too long is over and stays so."""
     sessions = client.sessions
-    heard = sessions.get(event.session) if sessions else None
-    if sessions is None or heard is None:
+    forgotten = sessions.get(event.session) if sessions else None
+    if sessions is None or forgotten is None:
         return
-    idle_us = index.standing(event.address).limits.session_idle_s * MICROSECONDS
-    if heard + idle_us <= client.clock:
+    if forgotten <= client.clock:
         del sessions[event.session]
-    elif event.at > heard:
-        sessions[event.session] = event.at
+        return
+    later = event.at + index.standing(event.address).limits.session_idle_s * MICROSECONDS
+    if later > forgotten:
+        sessions[event.session] = later
 
 
 def _count(client: ClientState, event: Event, rules: tuple[Rule, ...], limits: Limits) -> list[_Reached]:

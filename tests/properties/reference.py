@@ -22,7 +22,8 @@ class _History:
 
     clock: int
     counted: list[Event] = field(default_factory=list)
-    heard: dict[str, int] = field(default_factory=dict)
+    open: dict[str, int] = field(default_factory=dict)
+    """Session → when it is forgotten."""
     blocks: list[tuple[int, int]] = field(default_factory=list)
     """(strike, until) of each block."""
     warned: set[str] = field(default_factory=set)
@@ -82,8 +83,11 @@ class Reference:
                 return [self.listed(event, history, entry)]
             if self.exempt(event):
                 return []
-        elif event.client not in self.clients:
-            return []
+        else:
+            self.newest = max(self.newest, event.at)
+            known = self.clients.get(event.client)
+            if known is None or known.clock + self.policy.memory_s * SECOND < self.newest:
+                return []
         history = self.client(event)
         now = history.clock
         name, limits = self.limits_of(event)
@@ -94,21 +98,18 @@ class Reference:
             return []
         history.counted.append(event)
         if event.kind == "connect":
-            history.heard[event.session] = event.at
+            history.open[event.session] = event.at + limits.session_idle_s * SECOND
         return self.judge(event, history, name, limits)
 
     @staticmethod
     def sessions(history: _History, event: Event, limits: Limits) -> None:
         """What an event that is not (yet) counted says of the client's open sessions."""
-        history.heard = {
-            session: heard
-            for session, heard in history.heard.items()
-            if heard + limits.session_idle_s * SECOND > history.clock
-        }
+        history.open = {name: until for name, until in history.open.items() if until > history.clock}
         if event.kind == "disconnect":
-            history.heard.pop(event.session, None)
-        elif event.session in history.heard:
-            history.heard[event.session] = max(history.heard[event.session], event.at)
+            history.open.pop(event.session, None)
+        elif event.session in history.open:
+            later = event.at + limits.session_idle_s * SECOND
+            history.open[event.session] = max(history.open[event.session], later)
 
     def judge(
         self, event: Event, history: _History, network: str, limits: Limits
@@ -116,7 +117,7 @@ class Reference:
         now = history.clock
         within = [one for one in history.counted if now - MINUTE < one.at <= now and one.kind == event.kind]
         if event.kind == "connect":
-            alive = [s for s, heard in history.heard.items() if heard + limits.session_idle_s * SECOND > now]
+            alive = [name for name, until in history.open.items() if until > now]
             counts = [
                 ("concurrent_connections", len(alive), limits.concurrent_connections, 0),
                 ("connections_per_minute", len(within), limits.connections_per_minute, 60),

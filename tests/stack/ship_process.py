@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from datetime import UTC
 from pathlib import Path
 
@@ -20,6 +21,8 @@ def main(address: str, state: str, *files: str) -> None:
     logging.basicConfig(format="%(levelname)s %(message)s")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    Path(state).mkdir(parents=True, exist_ok=True)
+    (Path(state) / f"listening-{os.getpid()}").touch()
     follow(
         Settings(kafka=KafkaSettings(bootstrap=address)),
         [Path(file) for file in files],
@@ -64,6 +67,10 @@ class ShipProcess:
         if self._process is None:
             return 0
         process, self._process = self._process, None
+        if how == signal.SIGTERM:  # before its handler stands, a signal ends it as any program
+            deadline = time.monotonic() + 20
+            while not (self._state / f"listening-{process.pid}").exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
         if process.poll() is None:
             os.kill(process.pid, how)
         return process.wait(timeout=30)

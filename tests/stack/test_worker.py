@@ -42,7 +42,7 @@ def worker(broker: Broker, folder: Path, instance: str = "") -> WorkerProcess:
 
 def assert_equal(outputs: Outputs, load: Load) -> None:
     missing, extra = load.expected.keys() - outputs.found.keys(), outputs.found.keys() - load.expected.keys()
-    assert not missing, f"{len(missing)} of {len(load.expected)} are missing"
+    assert not missing, f"{len(missing)} of {len(load.expected)} are missing, {len(extra)} too many"
     assert not extra, [outputs.found[key] for key in list(extra)[:3]]
     assert outputs.found == load.expected
 
