@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -68,7 +69,7 @@ def run_worker(
         watchdog = Watchdog(settings.kafka, GROUP, ledgers.positions)
         _report(app, ledgers, watchdog, status)
         watchdog.start()
-        worker = faust.Worker(
+        worker = _TidyWorker(
             app,
             loglevel=logging.getLevelName(logging.getLogger().level),
             quiet=True,
@@ -77,6 +78,15 @@ def run_worker(
             workdir=Path(datadir),
         )
         worker.execute_from_commandline()
+
+
+class _TidyWorker(faust.Worker):  # type: ignore[misc]
+    """Faust ends the process without returning to its caller, so the work folder is removed here."""
+
+    def on_worker_shutdown(self) -> None:
+        super().on_worker_shutdown()
+        if self.workdir is not None:
+            shutil.rmtree(self.workdir, ignore_errors=True)
 
 
 def _report(app: faust.App, ledgers: Ledgers, watchdog: Watchdog, status: StatusFile) -> None:

@@ -69,13 +69,11 @@ class State:
 
     def known(self, key: Client, at: int) -> ClientState | None:
         """As `client`, but who is unknown or forgotten stays so."""
-        if at > self.newest:
-            self.newest = at
+        self.newest = max(self.newest, at)
         found = self.clients.get(key)
         if found is None or found.clock + self._memory_us < self.newest:
             return None
-        if at > found.clock:
-            found.clock = at
+        found.clock = max(found.clock, at)
         return found
 
     def _sweep_some(self) -> None:

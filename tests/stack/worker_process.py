@@ -73,7 +73,7 @@ class WorkerProcess:
         """Start it (again)."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._before, sys.executable, *(os.environ.get("WORKER_MAIN") or "-m tests.stack.worker_process").split(), *self._arguments],
+                [*self._before, sys.executable, "-m", "tests.stack.worker_process", *self._arguments],
                 stdout=log,
                 stderr=log,
                 cwd=ROOT,
@@ -87,8 +87,11 @@ class WorkerProcess:
             self._process.wait()
 
     def terminate(self, timeout_s: float) -> int:
-        """SIGTERM; the exit code, or `subprocess.TimeoutExpired`."""
+        """SIGTERM once it has started (before, it ends by the signal); its exit code, or `TimeoutExpired`."""
         assert self._process is not None
+        deadline = time.monotonic() + 30
+        while not self.facts() and self.ended() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(timeout_s)
 
