@@ -1,7 +1,10 @@
 """`goaway up`: run everything on this machine, watch over it, show it."""
 
+import errno
+import os
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -133,7 +136,7 @@ def _run(plan: Plan, stop: threading.Event, deadline: float | None) -> None:
         refusals = Refusals(pipeline.kafka)
         refusals.start()
         shown = 0
-        with Live(console=console, refresh_per_second=4, auto_refresh=not plain, transient=False) as live:
+        with Live(console=console, auto_refresh=False) as live:
             while not stop.wait(TEND_S) and (deadline is None or time.monotonic() < deadline):
                 pipeline.tend()
                 if plain:
@@ -150,14 +153,28 @@ def _run(plan: Plan, stop: threading.Event, deadline: float | None) -> None:
                             now=now(),
                             hints=[*said[-3:], *hints(plan)],
                             width=console.width,
-                        )
+                        ),
+                        refresh=True,
                     )
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        _without_terminal()
     finally:
-        click.echo("stopping…" if plain else "\nStopping…")
+        with suppress(OSError):
+            click.echo("stopping…" if plain else "\nStopping…")
         if refusals is not None:
             refusals.stop()
         pipeline.stop()
-        click.echo("stopped; what was stored is in " + str(plan.data))
+        with suppress(OSError):
+            click.echo("stopped; what was stored is in " + str(plan.data))
+
+
+def _without_terminal() -> None:
+    """The terminal was closed, SIGHUP ignored: what is still said goes nowhere, and the stop is in order."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(nowhere, descriptor)
 
 
 def hints(plan: Plan) -> list[str]:
