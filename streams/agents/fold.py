@@ -40,8 +40,9 @@ def bring_to(ledger: Ledger, settings: KafkaSettings, group: str, offset: int) -
     """Make the ledger, new or behind, ready for `offset` of its partition, or `UnavailableError`.
 
     What the group has committed was processed: it is recalled. What lies between that and `offset` is handed
-    back, to be processed first: Faust has been seen to go on behind frames that a rebalance took out of its
-    buffers. For a ledger that is only behind, all that is missing is handed back.
+    back, to be processed first: whether Faust, which drops its buffers in a rebalance, always goes back to
+    the committed offset is not relied upon. For a ledger that is only behind, all that is missing is handed
+    back.
     """
     started = time.monotonic()
     consumer = Consumer(
