@@ -9,7 +9,9 @@ from streams.model.client import Address, Client
 from streams.model.instant import Instant
 
 Trigger = Literal["rate", "reputation", "greylist", "protocol", "blocklist"]
-Action = Literal["block", "release"]
+Action = Literal["block", "release", "defer", "pass"]
+"""`block` refuses; `release` ends a block early; `defer` notes a first greylist attempt; `pass` lets
+through what would have to wait: a learnt client (`greylist`), a client that no DNSBL lists (`reputation`)."""
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
@@ -49,10 +51,21 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Id of the event that brought it about."""
     session: str
     host: str
+    shadow: bool = False
+    """Decided and recorded only: nothing is refused."""
+    triplet: str = ""
+    """Of a `defer`: `CLIENT-AND-SENDER:RECIPIENT`, two hashes (`greylist_triplet`)."""
+    pool: str = ""
+    """Of a greylist `pass`: the domain that the client's verified name shares with its neighbours."""
+
+    @property
+    def key(self) -> str:
+        """Key of its record on `smtp.decisions`: the latest of a key is what holds."""
+        return f"{self.trigger}:{self.client}" + (f":{self.triplet}" if self.triplet else "")
 
 
-class LimitWarning(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A client reached `warn_at` of a limit; nothing is refused yet."""
+class LimitWarning(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """A client reached `warn_at` of a limit, or what else people should know; nothing is refused by it."""
 
     id: str
     at: Instant
@@ -63,6 +76,10 @@ class LimitWarning(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     policy: str
     event: str
     host: str
+    about: Literal["limit", "zone", "partner", "pipeline"] = "limit"
+    """Of `zone`, `partner` and `pipeline` trouble `client` is what it is about, and `rule` is empty."""
+    text: str = ""
+    """In words, with what to do; empty for `limit`, whose evidence says all."""
 
 
 def derived_id(*parts: str) -> str:

@@ -18,7 +18,10 @@ EventKind = Literal[
     "auth",  # a SASL login that succeeded
     "auth_failure",  # a SASL login that failed
     "refusal",  # refused before MAIL (connect, HELO), by us or by the MTA
-    "reputation",  # a DNSBL answer
+    "reputation",  # what DNSBLs answered about the address
+    "learnt",  # `greylist learn`: this client is known to deliver
+    "forget",  # an administrator had all that is remembered of the client dropped
+    "policy",  # from here on the partition is judged by another policy; no client's doing
 ]
 
 MAX_TEXT: Final = 512
@@ -55,9 +58,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=T
     code: int = 0
     """SMTP reply code of a refusal; 0 where nothing was refused."""
     detail: str = ""
-    """Free text, bounded: the refusal's reason, the command counts, the DNSBL zone."""
+    """Free text, bounded: the refusal's reason, the command counts; of a reputation event what zones
+    answered: `ZONE CODE[,CODE…]`, joined by `; `, empty where none lists the address; of a policy event
+    `NUMBER AFTER VERSION`."""
     size: int = 0
     """Bytes of a message."""
+    ttl_s: int = 0
+    """How long a reputation event's answers hold, in seconds; 0 where the source did not say."""
     source: str = ""
     position: int = 0
     """Byte offset of the line in its source."""

@@ -7,6 +7,8 @@ import msgspec
 from streams.model.client import ClientPrefixes, Network, parse_network
 from streams.model.decision import derived_id
 from streams.model.instant import Instant
+from streams.model.modules import Greylist, Notify, Partner, Protocol, Reputation, Zone
+from streams.model.schedule import Schedule
 
 Module = Literal["rate", "dnsbl", "greylist", "protocol"]
 MODULES: Final[tuple[Module, ...]] = ("rate", "dnsbl", "greylist", "protocol")
@@ -45,6 +47,8 @@ class NetworkRule(msgspec.Struct, frozen=True, kw_only=True):
     network: Network
     name: str
     limits: Limits
+    internal: bool = False
+    """Whether its clients are our own: greylist, protocol and reputation leave them alone unless told."""
 
 
 class Exemption(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,13 +58,28 @@ class Exemption(msgspec.Struct, frozen=True, kw_only=True):
     network: Network
     note: str = ""
     expires: Instant | None = None
+    """First instant at which it no longer counts."""
+    by: str = ""
+    """Who added it."""
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
-    """One `[[blocks]]` entry: refused for as long as the entry stands."""
+    """One `[[blocks]]` entry: refused for as long as the entry stands, until `expires`."""
 
     network: Network
     note: str = ""
+    expires: Instant | None = None
+    by: str = ""
+    """Who added it."""
+
+
+class Suspension(msgspec.Struct, frozen=True, kw_only=True):
+    """One `[[suspensions]]` entry: this module judges nobody until then, and returns by itself."""
+
+    module: Module
+    until: Instant
+    note: str = ""
+    by: str = ""
 
 
 class Replies(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,13 +90,22 @@ class Replies(msgspec.Struct, frozen=True, kw_only=True):
     enhanced_status: str = "5.7.1"
     opening: str = "Go away"
     rate: str = "exceeded connection rate limit"
+    reputation: str = "IP listed in DNSBL"
+    """Followed by `: [NAME]`, the zone's display name."""
+    greylist: str = "greylist policy: no retry"
+    greylisted: str = "greylisted, retry in"
+    """Followed by ` N s`; a 451, since the client is to come back."""
+    protocol: str = "SMTP protocol violation"
+    """Followed by `: VIOLATION`."""
     blocklist: str = "blocked by administrator"
+    """Followed by `: NOTE` where the entry has one."""
 
 
 INTERNAL: Final = NetworkRule(
     network=parse_network("192.168.1.0/24"),
     name="internal",
     limits=Limits(concurrent_connections=50, requests_per_minute=100, connections_per_minute=150),
+    internal=True,
 )
 """Stands where a policy names no networks (mission.md, R3). Each of its 100 requests may come over a
 connection of its own, so the third limit is raised in the same proportion as the first."""
@@ -92,6 +120,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     exemptions: tuple[Exemption, ...] = ()
     blocks: tuple[Block, ...] = ()
     replies: Replies = Replies()
+    reputation: Reputation = Reputation()
+    zones: tuple[Zone, ...] = ()
+    partners: tuple[Partner, ...] = ()
+    greylist: Greylist = Greylist()
+    protocol: Protocol = Protocol()
+    notify: Notify = Notify()
+    suspensions: tuple[Suspension, ...] = ()
+    schedules: tuple[Schedule, ...] = ()
+    shadow: tuple[str, ...] = ()
+    """Triggers (`reputation`) and rules (`requests_per_minute`) that decide and record, and refuse nobody."""
 
     @property
     def version(self) -> str:
@@ -104,7 +142,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
         Windows need 60 s, open sessions their idle time; blocks are taken from the decisions recorded.
         """
-        return max(3600, *(2 * limits.session_idle_s for limits in self._all_limits()))
+        idle_s = (2 * limits.session_idle_s for limits in self._all_limits())
+        return max(3600, self.protocol.window_s, *idle_s)
 
     @property
     def memory_s(self) -> int:
@@ -118,4 +157,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def _all_limits(self) -> list[Limits]:
-        return [self.limits, *(rule.limits for rule in self.networks)]
+        plain = [self.limits, *(rule.limits for rule in self.networks)]
+        changed = [msgspec.structs.replace(it, **dict(s.overrides)) for s in self.schedules for it in plain]
+        return plain + changed

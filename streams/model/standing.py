@@ -4,9 +4,12 @@ from ipaddress import IPv4Network, IPv6Address
 from typing import Final, Generic, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from streams.model.client import Address, Network
-from streams.model.policy import Block, Exemption, Limits, Module, Policy
+from streams.model.modules import Zone
+from streams.model.policy import Block, Exemption, Limits, Module, NetworkRule, Policy
+from streams.model.schedule import Calendar, Schedule
 
 T = TypeVar("T")
 
@@ -53,6 +56,13 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """CIDR of the network rule that set the limits; empty for `[limits]`."""
     exemptions: tuple[Exemption, ...] = ()
     block: Block | None = None
+    """The most specific entry of `[[blocks]]`; see `blocked`."""
+    internal: bool = False
+
+    def blocked(self, at: int) -> Block | None:
+        """The administrator's entry that refuses the address at this instant."""
+        block = self.block
+        return block if block is not None and (block.expires is None or at < block.expires) else None
 
     def exempt(self, module: Module, at: int) -> bool:
         """Whether this module leaves the address alone at this instant; at `expires` it no longer does."""
@@ -62,21 +72,42 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+def scheduled(policy: Policy, active: tuple[Schedule, ...]) -> Policy:
+    """The policy with the limits of these schedules, later ones over earlier ones, and without schedules.
+
+    A schedule that names no networks changes `[limits]`, and networks where they follow it (their value of
+    that key is the same).
+    """
+    plain, limits, networks = policy.limits, policy.limits, list(policy.networks)
+    for schedule in active:
+        changed = dict(schedule.overrides)
+        if not schedule.networks:
+            limits = replace(limits, **changed)
+        for place, rule in enumerate(networks):
+            if schedule.networks:
+                own = changed if rule.network in schedule.networks else {}
+            else:
+                follows = policy.networks[place].limits
+                own = {k: v for k, v in changed.items() if getattr(follows, k) == getattr(plain, k)}
+            networks[place] = replace(rule, limits=replace(rule.limits, **own))
+    return replace(policy, limits=limits, networks=tuple(networks), schedules=())
+
+
 class PolicyIndex:
     """A policy made ready for look-ups; the value it stands for never changes.
 
     The memo inside only saves work: the same address always has the same standing.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, *, version: str = "") -> None:
         self.policy: Final = policy
-        self.version: Final = policy.version
-        self._networks: PrefixMap[tuple[str, Limits]] = PrefixMap()
+        self.version: Final = version or policy.version
+        self._networks: PrefixMap[NetworkRule] = PrefixMap()
         self._exemptions: PrefixMap[tuple[Exemption, ...]] = PrefixMap()
         self._blocks: PrefixMap[Block] = PrefixMap()
         self._default = Standing(limits=policy.limits)
         for rule in policy.networks:
-            self._networks.add(rule.network, (str(rule.network), rule.limits))
+            self._networks.add(rule.network, rule)
         grouped: dict[Network, tuple[Exemption, ...]] = {}
         for exemption in policy.exemptions:
             grouped[exemption.network] = (*grouped.get(exemption.network, ()), exemption)
@@ -85,6 +116,28 @@ class PolicyIndex:
         for block in policy.blocks:
             self._blocks.add(block.network, block)
         self._memo: dict[Address, Standing] = {}
+        self._suspended: dict[str, int] = {}
+        for entry in policy.suspensions:
+            self._suspended[entry.module] = max(entry.until, self._suspended.get(entry.module, 0))
+        self._calendar: Final = Calendar(policy.schedules)
+        self._scheduled: dict[tuple[Schedule, ...], PolicyIndex] = {}
+        self.zones: Final[dict[str, Zone]] = {zone.domain: zone for zone in policy.zones if zone.enabled}
+
+    def suspended(self, module: Module, at: int) -> bool:
+        """Whether this module judges nobody at this instant."""
+        return at < self._suspended.get(module, 0)
+
+    def at(self, at: int) -> "PolicyIndex":
+        """This policy with the limits that its schedules set at this instant; itself where they set none."""
+        active = self._calendar.active(at)
+        if not active:
+            return self
+        found = self._scheduled.get(active)
+        if found is None:
+            found = self._scheduled[active] = PolicyIndex(
+                scheduled(self.policy, active), version=self.version
+            )
+        return found
 
     def standing(self, address: Address) -> Standing:
         """What applies to this address."""
@@ -101,7 +154,11 @@ class PolicyIndex:
         blocks = self._blocks.matches(address)
         if not (networks or exemptions or blocks):
             return self._default
-        network, limits = networks[0] if networks else ("", self.policy.limits)
+        rule = networks[0] if networks else None
         return Standing(
-            limits=limits, network=network, exemptions=exemptions, block=blocks[0] if blocks else None
+            limits=rule.limits if rule else self.policy.limits,
+            network=str(rule.network) if rule else "",
+            exemptions=exemptions,
+            block=blocks[0] if blocks else None,
+            internal=rule is not None and rule.internal,
         )
