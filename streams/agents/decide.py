@@ -8,6 +8,7 @@ delivers is not the one the ledger is exact for: after a start, a rebalance, a c
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Awaitable
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from faust.types.auth import SASLMechanism
 from streams.agents.fold import OFFSET_HEADER, Missed, bring_to
 from streams.agents.ledger import Ledger, Passed
 from streams.agents.membership import client_id
+from streams.agents.policies import Policies, marker
 from streams.agents.prompt import NoTables, PromptTransport
 from streams.agents.watchdog import EXIT_CODE
 from streams.config import KafkaSettings
@@ -24,12 +26,15 @@ from streams.errors import GoawayError
 from streams.model.decision import Decision
 from streams.model.standing import PolicyIndex
 from streams.topics import DEADLETTERS, DECISIONS, EVENTS, WARNINGS
-from streams.wire.frames import encode
+from streams.wire.frames import encode, encode_frame
 
 GROUP: Final = "goaway-decide"
 SESSION_TIMEOUT_S: Final = 8.0
 """Faust's own default is 60 s: a dead worker's partitions would stand still for a minute. Apache Kafka takes
 no less than 6 s; on the embedded broker, joining takes half of it."""
+
+MARK_EVERY_S: Final = 0.02
+"""How often the worker looks for a policy that its partitions are not marked with."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,14 +47,34 @@ def stamp_us(timestamp: float | None) -> int:
 class Ledgers:
     """The ledgers of the partitions that this worker has, each exact for the offset it is asked for."""
 
-    def __init__(self, index: PolicyIndex, settings: KafkaSettings, partitions: int) -> None:
-        self.index: Final = index
+    def __init__(self, policies: Policies, settings: KafkaSettings, partitions: int) -> None:
+        self.policies: Final = policies
         self.by_partition: dict[int, Ledger] = {}
         self.assigned: set[int] | None = None
         """Partitions of this worker; None until it was told."""
         self._settings = settings
         self._partitions = partitions
         self._folding = False
+        self._marked: dict[int, int] = {}
+        """Partition → number of the change whose marker was written into it last."""
+
+    def unmarked(self) -> list[tuple[int, int, int, PolicyIndex]]:
+        """Partitions that need a marker: (partition, number, number before it, policy).
+
+        Each partition is marked when it is taken over, too, so that markers are never far apart in a stream.
+        """
+        number, index = self.policies.current
+        found = []
+        for partition in sorted(self.assigned or ()):
+            before = self._marked.get(partition, -1)
+            if number > 0 and before < number:
+                ledger = self.by_partition.get(partition)
+                found.append((partition, number, ledger.number if ledger else max(before, 0), index))
+        return found
+
+    def has_marked(self, partition: int, number: int) -> None:
+        """Note that the marker of this change was written."""
+        self._marked[partition] = number
 
     def positions(self) -> dict[int, int | None] | None:
         """For the watchdog: see there. Empty while a fold runs, which watches over itself."""
@@ -67,7 +92,7 @@ class Ledgers:
             return ledger, []
         if ledger is None or ledger.next_offset > offset:
             counts = ledger.counts if ledger else None
-            ledger = Ledger(self.index, partition, self._partitions)
+            ledger = Ledger(self.policies, partition, self._partitions)
             ledger.counts = counts or ledger.counts
         missed: list[Missed] = []
         if ledger.next_offset != offset:
@@ -83,6 +108,7 @@ class Ledgers:
         """Forget partitions that went to another worker."""
         self.assigned = (self.assigned or set()) - partitions
         for partition in partitions:
+            self._marked.pop(partition, None)
             self.by_partition.pop(partition, None)
 
 
@@ -161,7 +187,7 @@ def make_app(
         sent: list[Awaitable[Any]] = []
         for outcome in passed.outcomes:
             if isinstance(outcome, Decision):
-                where, key = decisions, f"{outcome.trigger}:{outcome.client}"
+                where, key = decisions, outcome.key
             else:
                 where, key = warnings, str(outcome.client)
             sent.append(
@@ -191,6 +217,17 @@ def make_app(
             except Exception as error:
                 end_at_once(error)
             event.ack()
+
+    @app.task  # type: ignore[untyped-decorator]
+    async def mark() -> None:
+        """Write the marker of a new policy as soon as the follower has it."""
+        while not app.should_stop:
+            for partition, number, after, index in ledgers.unmarked():
+                event = marker(partition, number, after, index.version, time.time_ns() // 1000)
+                sent = await events.send(value=encode_frame([event]), partition=partition)
+                await sent
+                ledgers.has_marked(partition, number)
+            await asyncio.sleep(MARK_EVERY_S)
 
     @app.on_partitions_assigned.connect  # type: ignore[untyped-decorator]
     async def assigned(_: Any, got: Any, **__: Any) -> None:

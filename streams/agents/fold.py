@@ -94,8 +94,15 @@ def _recall(consumer: Consumer, ledger: Ledger, offset: int) -> int:
     committed = consumer.committed([place], timeout=TIMEOUT_S)[0].offset
     end = min(offset, max(low, committed))
     start = _fold_start(consumer, ledger, low, end)
+    first = next(_frames(consumer, ledger.partition, start, end), None)
+    if first is not None:
+        # a marker follows its change at once, so the change that was the latest then judged these frames
+        ledger.begin_with(*ledger.policies.as_of(record_us(first)))
     recorded = list(_decisions(consumer, ledger.partition))
-    taken = {decision.event: decision for at, decision in recorded if start <= at < end}
+    taken: dict[str, list[Decision]] = {}
+    for at, decision in recorded:
+        if start <= at < end and decision not in taken.setdefault(decision.event, []):
+            taken[decision.event].append(decision)
     for at, decision in recorded:
         if at < start:
             ledger.remember(decision)

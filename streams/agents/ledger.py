@@ -1,9 +1,11 @@
 """What a worker keeps of one partition of `smtp.events`, and how a frame passes through it."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from streams.agents.policies import Policies, marked
 from streams.engine.rules import RULES_BY_KIND
 from streams.engine.state import State
 from streams.engine.step import Outcome, recall, stand, step
@@ -57,11 +59,13 @@ class Ledger:
     twice, and is skipped.
     """
 
-    def __init__(self, index: PolicyIndex, partition: int, partitions: int) -> None:
-        self.index = index
+    def __init__(self, policies: Policies, partition: int, partitions: int) -> None:
+        self.policies: Final = policies
+        self.number, self.index = policies.current
+        """The policy that judges here, and the number of its change."""
         self.partition: Final = partition
         self.partitions: Final = partitions
-        self.state = State(memory_s=index.policy.memory_s)
+        self.state = State(memory_s=self.index.policy.memory_s)
         self.next_offset = 0
         self.counts = Counts()
         self._read: dict[str, int] = {}
@@ -69,30 +73,46 @@ class Ledger:
         self._listed: set[tuple[str, str, str]] = set()
         """(client, network, note) of the block list entries on record; only kept while folding."""
 
+    def begin_with(self, number: int, index: PolicyIndex) -> None:
+        """Judge by this policy from here on."""
+        self.number, self.index = number, index
+        self.state.remember_for(index.policy.memory_s)
+
+    def _marked(self, event: Event) -> None:
+        """Judge by the policy that a marker names; what a slower worker wrote late is passed over."""
+        number = marked(event)
+        if number > self.number:
+            self.begin_with(number, self.policies.at(number))
+
     def remember(self, decision: Decision) -> None:
         """Take in a decision about an event from before the fold."""
         stand(self.index, self.state.client(decision.client, decision.at), decision)
         self._note_listed(decision)
 
-    def recall(self, offset: int, frame: bytes, taken: dict[str, Decision], *, record_us: int) -> None:
+    def recall(
+        self, offset: int, frame: bytes, taken: Mapping[str, Sequence[Decision]], *, record_us: int
+    ) -> None:
         """Count a frame again that was processed before; output was given then."""
         for event in self._new(self._readable(offset, frame, record_us, [])):
+            if event.kind == "policy":
+                self._marked(event)
+                continue
             recall(self.index, self.state, event, taken)
-            decision = taken.get(event.id)
-            if decision is not None:
+            decisions = taken.get(event.id, ())
+            for decision in decisions:
                 self._note_listed(decision)
-            elif event.kind in RULES_BY_KIND:
+            if not decisions and event.kind in RULES_BY_KIND:
                 self._still_listed(event)
         self.next_offset = offset + 1
 
     def _note_listed(self, decision: Decision) -> None:
-        if decision.until is None:
+        if decision.trigger == "blocklist":
             self._listed.add((decision.client, decision.evidence.network, decision.evidence.note))
 
     def _still_listed(self, event: Event) -> None:
         """A listed client's event without a record of its own: the entry was on record by then, and the
         client is heard of, which alone keeps it from being recorded again."""
-        block = self.index.standing(event.address).block
+        block = self.index.standing(event.address).blocked(event.at)
         if block is None:
             return
         known = self.state.clients.get(event.client)
@@ -106,6 +126,10 @@ class Ledger:
         self._listed.clear()
         index, state, outcomes = self.index, self.state, passed.outcomes
         for event in self._new(self._readable(offset, frame, record_us, passed.letters)):
+            if event.kind == "policy":
+                self._marked(event)
+                index = self.index
+                continue
             found = step(index, state, event)
             if found:
                 outcomes += found
@@ -148,6 +172,8 @@ class Ledger:
     @staticmethod
     def _sane(event: Event, prefixes: ClientPrefixes) -> bool:
         try:
+            if event.kind == "policy":
+                return marked(event) >= 0
             return belongs(event, prefixes)
         except ValueError:
             return False
@@ -163,7 +189,7 @@ class Ledger:
                     continue
                 if event.position > reached.get(source, -1):
                     reached[source] = event.position
-            if partition_of(event.client, self.partitions) != self.partition:
+            if partition_of(event.client, self.partitions) != self.partition and event.kind != "policy":
                 self._misplaced(event)
             new.append(event)
         read.update(reached)

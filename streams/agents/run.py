@@ -15,6 +15,7 @@ from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from streams.agents.decide import GROUP, SESSION_TIMEOUT_S, Ledgers, credentials, make_app
 from streams.agents.membership import end_former
+from streams.agents.policies import FixedPolicy
 from streams.agents.quiet import quiet_libraries
 from streams.agents.watchdog import Watchdog
 from streams.config import Settings
@@ -57,7 +58,7 @@ def run_worker(
 
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     with tempfile.TemporaryDirectory(prefix="goaway-worker-") as datadir:
-        ledgers = Ledgers(index, settings.kafka, partitions)
+        ledgers = Ledgers(FixedPolicy(index), settings.kafka, partitions)
         app = make_app(
             settings.kafka,
             ledgers,
@@ -115,7 +116,8 @@ def _report(app: faust.App, ledgers: Ledgers, watchdog: Watchdog, status: Status
                 "clients": sum(len(ledger.state.clients) for ledger in ledgers.by_partition.values()),
                 "records_waiting": watchdog.lag,
                 "last_event_at": rfc3339(last) if last else "",
-                "policy": ledgers.index.version,
+                "policy": ledgers.policies.current[1].version,
+                "policy_change": ledgers.policies.current[0],
                 "pid": os.getpid(),
             }
         )

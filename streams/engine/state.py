@@ -1,4 +1,4 @@
-"""What the engine remembers of clients: windows, open sessions, the block that stands.
+"""What the engine remembers of clients: windows, open sessions, blocks that stand, what greylisting learnt.
 
 All of it is a fold of the last horizon of events and of the decisions taken (see `step.recall`), so it is
 rebuilt rather than stored.
@@ -9,6 +9,7 @@ from typing import Final
 
 from streams.engine.windows import Window
 from streams.model.client import Client
+from streams.model.decision import Trigger
 from streams.model.instant import MICROSECONDS
 from streams.model.policy import Block
 
@@ -16,10 +17,45 @@ _SWEEP_STEP: Final = 4
 """Clients looked at for each new one, so that the sweep outpaces growth and never pauses the stream."""
 
 
+class Record:
+    """What few clients need: those that were listed, greylisted, or broke the protocol."""
+
+    __slots__ = ("blocks", "learnt", "listings", "pending", "shadows", "violations")
+
+    def __init__(self) -> None:
+        self.blocks: dict[Trigger, int] = {}
+        """Trigger (not `rate`) → first instant after its block."""
+        self.shadows: dict[str, int] = {}
+        """Rule in shadow → first instant after the block that it would have brought about."""
+        self.violations: Window | None = None
+        self.listings: dict[str, tuple[int, int, str]] = {}
+        """`ADDRESS ZONE` → weight, first instant at which it no longer holds, display name."""
+        self.pending: dict[str, int] = {}
+        """Greylist triplet that was not retried yet → its first attempt."""
+        self.learnt = 0
+        """First instant at which the client is no longer known to retry."""
+
+    @property
+    def keep(self) -> int:
+        """First instant at which nothing of this matters any more, apart from violations and `pending`."""
+        listed = (until for _, until, _ in self.listings.values())
+        return max(self.learnt, *self.blocks.values(), *self.shadows.values(), *listed, 0)
+
+
 class ClientState:
     """One client. Times are microseconds of event time; what is empty is None to keep idle clients small."""
 
-    __slots__ = ("block_end", "clock", "connects", "listed", "requests", "sessions", "strike", "warned")
+    __slots__ = (
+        "block_end",
+        "clock",
+        "connects",
+        "listed",
+        "record",
+        "requests",
+        "sessions",
+        "strike",
+        "warned",
+    )
 
     def __init__(self, clock: int) -> None:
         self.clock = clock
@@ -29,13 +65,20 @@ class ClientState:
         self.sessions: dict[str, int] | None = None
         """Open session → first instant at which it is forgotten, unless it is heard of before."""
         self.block_end = 0
-        """First instant after the latest block; in the past when none stands."""
+        """First instant after the latest block by a limit; in the past when none stands."""
         self.strike = 0
         """How many blocks in a row, each within `repeat_within_s` of the one before."""
         self.warned = 0
         """Bits of the rules whose warning was given and whose count has not fallen since."""
         self.listed: Block | None = None
         """The administrator's entry that was already recorded as this client's decision."""
+        self.record: Record | None = None
+
+    def on_record(self) -> Record:
+        """Its record, made where there is none."""
+        if self.record is None:
+            self.record = Record()
+        return self.record
 
 
 class State:
@@ -47,6 +90,10 @@ class State:
         """Latest event time seen of anybody."""
         self._memory_us = memory_s * MICROSECONDS
         self._sweep: Iterator[Client] = iter(())
+
+    def remember_for(self, memory_s: int) -> None:
+        """From now on forget clients after this long; what another policy needed is not forgotten sooner."""
+        self._memory_us = max(self._memory_us, memory_s * MICROSECONDS)
 
     def client(self, key: Client, at: int) -> ClientState:
         """The client's state with its clock moved to `at` if that is later; made if unknown or forgotten.
@@ -61,7 +108,7 @@ class State:
         if found is None:
             self._sweep_some()
             found = self.clients[key] = ClientState(at)
-        elif found.clock + self._memory_us < newest:
+        elif found.clock + self._memory_us < newest and self._over(found):
             found = self.clients[key] = ClientState(at)
         elif at > found.clock:
             found.clock = at
@@ -71,10 +118,23 @@ class State:
         """As `client`, but who is unknown or forgotten stays so."""
         self.newest = max(self.newest, at)
         found = self.clients.get(key)
-        if found is None or found.clock + self._memory_us < self.newest:
+        if found is None or (found.clock + self._memory_us < self.newest and self._over(found)):
             return None
         found.clock = max(found.clock, at)
         return found
+
+    def forget(self, client: ClientState) -> None:
+        """Make it as if nothing had been heard of this client; its clock stays, for events that come late."""
+        client.__init__(client.clock)  # type: ignore[misc]
+
+    def _over(self, client: ClientState) -> bool:
+        """Whether nothing on its record outlives the memory of windows and sessions."""
+        record = client.record
+        if record is None:
+            return True
+        # a first attempt matters as long as retries may come; nobody waits longer than a day for them
+        held = max(record.pending.values(), default=0) + 86_400 * MICROSECONDS if record.pending else 0
+        return max(record.keep, held) <= self.newest
 
     def _sweep_some(self) -> None:
         """Drop a few forgotten clients; done for each new one, it keeps memory to the active ones."""
@@ -85,5 +145,5 @@ class State:
                 self._sweep = iter(list(clients))
                 return
             state = clients.get(key)
-            if state is not None and state.clock < behind:
+            if state is not None and state.clock < behind and self._over(state):
                 del clients[key]

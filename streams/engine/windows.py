@@ -13,14 +13,14 @@ Window: TypeAlias = "array[int]"
 """Ascending instants in microseconds."""
 
 
-def slide(window: Window, at: int, now: int) -> int:
+def slide(window: Window, at: int, now: int, length_us: int = WINDOW_US) -> int:
     """Move the window's end to `now`, count an event that happened at `at` (not after `now`), and
     return how many lie in it.
 
-    The window is half open, `(now - 60 s, now]`: what happened exactly 60 s ago has left it, what happened
-    a microsecond later is in it. So one event every 3 s is 20 a minute, never 21.
+    The window is half open, `(now - length, now]`: of 60 s, what happened exactly 60 s ago has left it, what
+    happened a microsecond later is in it. So one event every 3 s is 20 a minute, never 21.
     """
-    edge = now - WINDOW_US
+    edge = now - length_us
     if window and window[0] <= edge:
         del window[: bisect_right(window, edge)]
     if at > edge:

@@ -54,9 +54,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     shadow: bool = False
     """Decided and recorded only: nothing is refused."""
     triplet: str = ""
-    """Of a `defer`: `CLIENT-AND-SENDER:RECIPIENT`, two hashes (`greylist_triplet`)."""
+    """Of a `defer`: `SENDER:RECIPIENT`, two hashes (`greylist_triplet`)."""
     pool: str = ""
-    """Of a greylist `pass`: the domain that the client's verified name shares with its neighbours."""
+    """Of a greylist `defer` or `pass`: the domain that the client's verified name shares with its neighbours
+    (`pool_of`)."""
 
     @property
     def key(self) -> str:

@@ -46,14 +46,14 @@ def pool_of(name: str, address: Address) -> str:
     return rest
 
 
-def sender_part(network: str, sender: str) -> str:
-    """First part of a triplet's name: who sends, from where; `network` may be a pool."""
-    return derived_id("greylist", network, normal_sender(sender))
+def sender_part(sender: str) -> str:
+    """First part of a triplet's name: who sends."""
+    return derived_id("sender", normal_sender(sender))
 
 
-def greylist_triplet(network: str, sender: str, recipient: str) -> str:
-    """Name of the triplet (client network or pool, sender, recipient)."""
-    return f"{sender_part(network, sender)}:{derived_id('recipient', recipient.lower())}"
+def greylist_triplet(sender: str, recipient: str) -> str:
+    """Name of (sender, recipient); with the client's greylist network, or its pool, it makes the triplet."""
+    return f"{sender_part(sender)}:{derived_id('recipient', recipient.lower())}"
 
 
 def network_of(address: Address, policy: Greylist) -> str:

@@ -13,6 +13,14 @@ from streams.model.schedule import Schedule
 Module = Literal["rate", "dnsbl", "greylist", "protocol"]
 MODULES: Final[tuple[Module, ...]] = ("rate", "dnsbl", "greylist", "protocol")
 
+MODULE_OF: Final[dict[str, Module]] = {
+    "rate": "rate",
+    "reputation": "dnsbl",
+    "greylist": "greylist",
+    "protocol": "protocol",
+}
+"""Trigger → the module whose exemption or suspension lifts its decisions. Nothing lifts `blocklist`."""
+
 WINDOW_S: Final = 60
 """The window of `requests_per_minute` and `connections_per_minute`, in seconds."""
 

@@ -119,6 +119,8 @@ class PolicyIndex:
         self._suspended: dict[str, int] = {}
         for entry in policy.suspensions:
             self._suspended[entry.module] = max(entry.until, self._suspended.get(entry.module, 0))
+        self.suspends: Final = bool(policy.suspensions)
+        self.has_schedules: Final = bool(policy.schedules)
         self._calendar: Final = Calendar(policy.schedules)
         self._scheduled: dict[tuple[Schedule, ...], PolicyIndex] = {}
         self.zones: Final[dict[str, Zone]] = {zone.domain: zone for zone in policy.zones if zone.enabled}

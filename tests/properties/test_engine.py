@@ -1,5 +1,7 @@
 """The engine equals the reference, always; and what must hold of any history holds."""
 
+from collections.abc import Iterable
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +18,14 @@ from tests.properties.reference import Reference
 def outcomes(policy: Policy, events: list[Event]) -> list[Outcome]:
     index, state = PolicyIndex(policy), State(memory_s=policy.memory_s)
     return [outcome for event in events for outcome in step(index, state, event)]
+
+
+def by_event(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
+    """As a fold has what was recorded."""
+    taken: dict[str, list[Decision]] = {}
+    for decision in decisions:
+        taken.setdefault(decision.event, []).append(decision)
+    return taken
 
 
 @settings(max_examples=600, deadline=None)
@@ -35,7 +45,7 @@ def test_a_fold_with_the_recorded_decisions_restores_the_state(
     whole = outcomes(policy, events)
     cut = data.draw(st.integers(0, len(events)))
     before = outcomes(policy, events[:cut])
-    taken = {outcome.event: outcome for outcome in before if isinstance(outcome, Decision)}
+    taken = by_event(outcome for outcome in before if isinstance(outcome, Decision))
     state = State(memory_s=policy.memory_s)
     for event in events[:cut]:
         recall(index, state, event, taken)
@@ -58,7 +68,7 @@ def test_a_fold_of_the_horizon_and_the_latest_block_restores_the_state(
     for decision in decisions:
         if decision.at < start:
             stand(index, state.client(decision.client, decision.at), decision)
-    taken = {decision.event: decision for decision in decisions}
+    taken = by_event(decisions)
     for event in events[:cut]:
         if event.at >= start:
             recall(index, state, event, taken)

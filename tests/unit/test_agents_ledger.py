@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from streams.agents.ledger import FUTURE_US, Ledger
+from streams.agents.policies import FixedPolicy
 from streams.model.client import Address, Client, parse_network
 from streams.model.decision import Decision
 from streams.model.event import Event, EventKind
@@ -33,7 +34,7 @@ def event(number: int, *, at: int = START, kind: EventKind = "connect", **fields
 
 
 def ledger(policy: Policy = POLICY) -> Ledger:
-    return Ledger(PolicyIndex(policy), 0, 1)
+    return Ledger(FixedPolicy(PolicyIndex(policy)), 0, 1)
 
 
 def decisions(it: Ledger, offset: int, events: list[Event], record_us: int = NEVER) -> list[Decision]:
@@ -111,7 +112,7 @@ def test_an_empty_record_is_nothing() -> None:
 
 def test_a_misplaced_client_is_said_at_1_2_4_and_counts(caplog: pytest.LogCaptureFixture) -> None:
     wrong = 1 - partition_of(CLIENT, 2)
-    it = Ledger(PolicyIndex(POLICY), wrong, 2)
+    it = Ledger(FixedPolicy(PolicyIndex(POLICY)), wrong, 2)
     with caplog.at_level(logging.ERROR):
         for offset in range(9):
             it.process(offset, encode_frame([event(offset)]), record_us=NEVER)
@@ -124,7 +125,7 @@ def test_a_misplaced_client_is_said_at_1_2_4_and_counts(caplog: pytest.LogCaptur
 def test_recalling_gives_no_output_and_restores_the_block() -> None:
     live, again = ledger(), ledger()
     frames = [[event(1), event(2)], [event(3)], [event(4)]]
-    taken = {d.event: d for offset, frame in enumerate(frames) for d in decisions(live, offset, frame)}
+    taken = {d.event: [d] for offset, frame in enumerate(frames) for d in decisions(live, offset, frame)}
     for offset, frame in enumerate(frames):
         again.recall(offset, encode_frame(frame), taken, record_us=NEVER)
     assert again.next_offset == live.next_offset
@@ -156,7 +157,7 @@ def test_a_listed_client_that_was_silent_is_recorded_again_as_without_a_fold() -
     (record,) = decisions(live, 0, [listed(0, START)])
     late = listed(1, START + memory + 1)
     folded = ledger()
-    folded.recall(0, encode_frame([listed(0, START)]), {record.event: record}, record_us=NEVER)
+    folded.recall(0, encode_frame([listed(0, START)]), {record.event: [record]}, record_us=NEVER)
     assert decisions(folded, 1, [late]) == decisions(live, 1, [late]) != []
 
 

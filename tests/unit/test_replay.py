@@ -50,6 +50,7 @@ def test_the_sample_is_decided_as_its_readme_says() -> None:
         ("203.0.113.66", "requests_per_minute"),
         ("203.0.113.200", "concurrent_connections"),
         ("198.51.100.23", "requests_per_minute"),
+        ("203.0.113.7", "missing_helo"),
     }
 
 

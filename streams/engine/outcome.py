@@ -1,0 +1,80 @@
+"""What comes out of an event: decisions and warnings, each with its evidence."""
+
+from streams.engine.state import ClientState
+from streams.model.decision import Action, Decision, Evidence, LimitWarning, Trigger, derived_id
+from streams.model.event import Event
+from streams.model.instant import Instant
+from streams.model.policy import MODULE_OF, Module
+from streams.model.standing import PolicyIndex, Standing
+
+Outcome = Decision | LimitWarning
+
+
+def decision(
+    index: PolicyIndex,
+    client: ClientState,
+    event: Event,
+    trigger: Trigger,
+    rule: str,
+    *,
+    until: int | None,
+    code: int,
+    reason: str,
+    evidence: Evidence,
+    action: Action = "block",
+    triplet: str = "",
+    pool: str = "",
+) -> Decision:
+    """A decision that this event brings about, at the client's clock."""
+    shadow = action == "block" and in_shadow(index, trigger, rule)
+    name = trigger if action == "block" and not shadow else f"{trigger} {action} {rule if shadow else ''}"
+    return Decision(
+        id=derived_id(name, event.client, event.id),
+        at=Instant(client.clock),
+        until=None if until is None else Instant(until),
+        action=action,
+        client=event.client,
+        address=event.address,
+        trigger=trigger,
+        rule=rule,
+        code=code,
+        reason=reason,
+        evidence=evidence,
+        policy=index.version,
+        event=event.id,
+        session=event.session,
+        host=event.host,
+        shadow=shadow,
+        triplet=triplet,
+        pool=pool,
+    )
+
+
+def in_shadow(index: PolicyIndex, trigger: Trigger, rule: str) -> bool:
+    """Whether the policy lets this rule, or all of its trigger, decide without refusing."""
+    shadow = index.policy.shadow
+    return bool(shadow) and (trigger in shadow or rule in shadow)
+
+
+def lets_off(index: PolicyIndex, standing: Standing, module: Module, at: int) -> bool:
+    """Whether a module leaves the address alone at this instant: exempt, or suspended for all."""
+    return standing.exempt(module, at) or index.suspended(module, at)
+
+
+def refused(index: PolicyIndex, standing: Standing, client: ClientState, event: Event) -> bool:
+    """Whether a block stands at the client's clock that refuses what this event tells of.
+
+    Greylisting refuses transactions, the others also the connection.
+    """
+    now = client.clock
+    if now < client.block_end:
+        return True
+    record = client.record
+    if record is None or not record.blocks:
+        return False
+    return any(
+        now < end
+        and (trigger != "greylist" or event.kind != "connect")
+        and not lets_off(index, standing, MODULE_OF[trigger], event.at)
+        for trigger, end in record.blocks.items()
+    )

@@ -1,0 +1,54 @@
+"""Trigger `protocol`: violations of SMTP that the log shows."""
+
+from array import array
+
+from streams.engine.outcome import Outcome, decision, lets_off
+from streams.engine.state import ClientState
+from streams.engine.windows import slide
+from streams.model.decision import Evidence
+from streams.model.event import Event
+from streams.model.instant import MICROSECONDS
+from streams.model.modules import VIOLATIONS
+from streams.model.standing import PolicyIndex, Standing
+
+
+def judged(index: PolicyIndex, standing: Standing, event: Event) -> bool:
+    """Whether this violation by this address counts."""
+    protocol = index.policy.protocol
+    return (
+        protocol.judges(event.violation)
+        and (not standing.internal or protocol.internal)
+        and not lets_off(index, standing, "protocol", event.at)
+    )
+
+
+def note(index: PolicyIndex, client: ClientState, event: Event) -> int:
+    """Count the violation; how many lie in the window."""
+    record = client.on_record()
+    if record.violations is None:
+        record.violations = array("q")
+    return slide(record.violations, event.at, client.clock, index.policy.protocol.window_s * MICROSECONDS)
+
+
+def judge(index: PolicyIndex, client: ClientState, event: Event, count: int) -> list[Outcome]:
+    """A block where the violations reach the threshold."""
+    protocol, replies = index.policy.protocol, index.policy.replies
+    rule = VIOLATIONS[event.violation]
+    record = client.record
+    if count < protocol.threshold or (record is not None and client.clock < record.shadows.get(rule, 0)):
+        return []
+    return [
+        decision(
+            index,
+            client,
+            event,
+            "protocol",
+            rule,
+            until=client.clock + protocol.block_s * MICROSECONDS,
+            code=replies.connect_code,
+            reason=f"{replies.protocol}: {event.violation}",
+            evidence=Evidence(
+                count=count, limit=protocol.threshold, window_s=protocol.window_s, note=event.detail[:256]
+            ),
+        )
+    ]
