@@ -66,6 +66,11 @@ def parse_network(text: str) -> Network:
         ) from error
 
 
+def shown(network: Network) -> str:
+    """A network as people write it: a single address without its length."""
+    return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
+
+
 def _range_advice(text: str) -> str:
     """The CIDRs that cover `a-b`, or an example where a and b are no range."""
     first, _, last = text.partition("-")
