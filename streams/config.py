@@ -38,6 +38,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "GOAWAY_CLICKHOUSE_CA", "", "file of CA certificates that ClickHouse's certificate is checked against"
     ),
+    Setting(
+        "GOAWAY_NOTIFY_URLS",
+        "",
+        "where notices go: URLs of apprise, separated by blanks or line ends",
+        secret=True,
+    ),
     Setting("GOAWAY_POLICY", "", "the policy file, where --policy does not name one"),
     Setting("GOAWAY_DATA", "", "data folder, where --data does not name one"),
 )
@@ -78,6 +84,7 @@ class Settings:
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     policy: str = ""
     data: str = ""
+    notify_urls: str = field(default="", repr=False)
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -120,6 +127,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         ),
         policy=get("GOAWAY_POLICY"),
         data=get("GOAWAY_DATA"),
+        notify_urls=get("GOAWAY_NOTIFY_URLS"),
     )
 
 

@@ -43,7 +43,17 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
         },
     ),
     TopicSpec(WARNINGS, "client", "one warning", 0, {"retention.ms": str(30 * _DAY_MS)}),
-    TopicSpec(POLICY, "entry", "one entry, or a tombstone", 1, {"cleanup.policy": "compact"}),
+    TopicSpec(
+        POLICY,
+        "entry, or change",
+        "one entry, a tombstone, or the commit of a change",
+        1,
+        {
+            "cleanup.policy": "compact",
+            # a reader that is behind, or reads it again after an hour, sees every change as it was made
+            "min.compaction.lag.ms": str(_DAY_MS),
+        },
+    ),
     TopicSpec(
         DEADLETTERS, "source", "what could not be read, where and why", 1, {"retention.ms": str(30 * _DAY_MS)}
     ),

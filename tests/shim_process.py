@@ -90,14 +90,15 @@ class ShimProcess:
         return self._process.wait(_PATIENCE_S)
 
 
-def asked(address: str, stage: str = "CONNECT") -> bytes:
-    """A request as short as one can be."""
-    return f"request=smtpd_access_policy\nprotocol_state={stage}\nclient_address={address}\n\n".encode()
+def asked(address: str, stage: str = "CONNECT", /, **attributes: str) -> bytes:
+    """A request as short as one can be, and these attributes."""
+    more = "".join(f"{name}={value}\n" for name, value in attributes.items())
+    return f"request=smtpd_access_policy\nprotocol_state={stage}\nclient_address={address}\n{more}\n".encode()
 
 
-def ask(peer: socket.socket, address: str, stage: str = "CONNECT") -> str:
+def ask(peer: socket.socket, address: str, stage: str = "CONNECT", /, **attributes: str) -> str:
     """One answer, without `action=`."""
-    peer.sendall(asked(address, stage))
+    peer.sendall(asked(address, stage, **attributes))
     return read_answers(peer, 1)[0]
 
 

@@ -35,10 +35,10 @@ class PolicyServer:
         return not self.program or shutil.which(self.program, path=_PATH) is not None
 
 
-def shim(kafka: str) -> PolicyServer:
+def shim(kafka: str, name: str = "goaway shim") -> PolicyServer:
     """Our own, following this Kafka."""
     return PolicyServer(
-        "goaway shim",
+        name,
         lambda port, folder: [
             sys.executable, "-m", "benchmarks.peers.shim_server", kafka, str(port), str(folder / "shim.json"),
         ],

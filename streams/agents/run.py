@@ -15,7 +15,6 @@ from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from streams.agents.decide import GROUP, SESSION_TIMEOUT_S, Ledgers, credentials, make_app
 from streams.agents.membership import end_former
-from streams.agents.policies import FixedPolicy
 from streams.agents.quiet import quiet_libraries
 from streams.agents.watchdog import Watchdog
 from streams.config import Settings
@@ -23,8 +22,12 @@ from streams.errors import UnavailableError
 from streams.kafka import events_partitions, partition_counts
 from streams.model.instant import rfc3339
 from streams.model.standing import PolicyIndex
+from streams.policy_follower import PolicyFollower
 from streams.status import StatusFile
-from streams.topics import DECISIONS
+from streams.topics import DECISIONS, POLICY
+
+CAUGHT_UP_S = 30.0
+"""Longest wait for the policy in force: without it nothing is decided."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +61,13 @@ def run_worker(
 
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     with tempfile.TemporaryDirectory(prefix="goaway-worker-") as datadir:
-        ledgers = Ledgers(FixedPolicy(index), settings.kafka, partitions)
+        policies = PolicyFollower(settings.kafka, index.policy)
+        policies.start()
+        if not policies.wait_until_caught_up(CAUGHT_UP_S):
+            raise UnavailableError(
+                f"{POLICY} at {settings.kafka.bootstrap} cannot be read", try_next="goaway topics show"
+            )
+        ledgers = Ledgers(policies, settings.kafka, partitions)
         app = make_app(
             settings.kafka,
             ledgers,

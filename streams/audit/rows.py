@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
+from streams.audit.policy_rows import policy_row
 from streams.audit.tables import DEADLETTER_ROWS, TABLE_OF, Table
 from streams.errors import InvalidValueError
 from streams.model.deadletter import DeadLetter, dead_letter
 from streams.model.instant import Instant, as_datetime
-from streams.topics import DECISIONS, EVENTS
+from streams.topics import DECISIONS, EVENTS, POLICY
 from streams.wire.frames import (
     decode_dead_letter,
     decode_decision,
@@ -39,6 +40,10 @@ class Record:
     taken_at: Instant
     """When Kafka took it."""
     value: bytes | None
+    key: bytes | None = None
+    """Of `smtp.policy` only, as `change`."""
+    change: bytes | None = None
+    """The header `goaway-change`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +126,12 @@ class TopicRows:
         return len(self.letters) + (len(self.rows) if self.rows else 0)
 
     def add(self, record: Record) -> None:
-        """Take one record; a tombstone has no rows."""
-        if record.value is None:
+        """Take one record; a tombstone has no rows, except on `smtp.policy`, where it is part of a change."""
+        if record.value is None and self.topic != POLICY:
             return
-        self.bytes += len(record.value)
+        self.bytes += len(record.value or b"")
         if self.rows is None:
+            assert record.value is not None
             self._add_letter(record, record.value)
             return
         events = _fitting_events(record, self.rows.table) if self.topic == EVENTS else None
@@ -169,22 +175,26 @@ def _fitting_events(record: Record, table: Table) -> list[Any] | None:
 def _salvaged(record: Record, table: Table) -> tuple[list[Any], list[tuple[bytes, str]]]:
     """What can be stored of a record, and each line that can't with the reason."""
     value = record.value or b""
+    unread = value or record.key or b""
     readable: list[Any]
     unreadable: list[tuple[bytes, str]]
     try:
         if record.topic == EVENTS:
             events, unreadable = salvage_frame(value)
             readable = list(events)
+        elif record.topic == POLICY:
+            row, trouble = policy_row(record.key, record.value, record.change, taken_at=record.taken_at)
+            readable, unreadable = [row] if row else [], [(unread, trouble)] if trouble else []
         else:
             decode = decode_decision if record.topic == DECISIONS else decode_warning
             readable, unreadable = [decode(value)], []
     except InvalidValueError as error:
-        return [], [(value, error.what)]
+        return [], [(unread, error.what)]
     fitting = []
     for item in readable:
         try:
             table.check([item])
             fitting.append(item)
         except InvalidValueError as error:
-            unreadable.append((encode(item), error.what))
+            unreadable.append((encode(item) if record.topic == EVENTS else unread, error.what))
     return fitting, unreadable

@@ -32,9 +32,9 @@ from streams.audit.clickhouse import ClickHouse
 from streams.audit.ledger import Ledger, LogIdentity, OvertakenError, Progress, Span
 from streams.audit.rows import Record, Rows, TopicRows
 from streams.audit.source import LogReader
-from streams.topics import DEADLETTERS, DECISIONS, EVENTS, WARNINGS
+from streams.topics import DEADLETTERS, DECISIONS, EVENTS, POLICY, WARNINGS
 
-STORED_TOPICS: Final = (EVENTS, DECISIONS, WARNINGS, DEADLETTERS)
+STORED_TOPICS: Final = (EVENTS, DECISIONS, WARNINGS, POLICY, DEADLETTERS)
 
 BATCH_ROWS: Final = 50_000
 BATCH_BYTES: Final = 32 * 1024 * 1024

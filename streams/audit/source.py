@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from confluent_kafka import (
@@ -20,6 +21,8 @@ from streams.config import KafkaSettings
 from streams.errors import UnavailableError
 from streams.kafka import TIMEOUT_S, admin, client_config, partition_counts, unavailable
 from streams.model.instant import Instant
+from streams.topics import POLICY
+from streams.wire.policy_log import CHANGE_HEADER
 
 _RECORDS_AT_ONCE: Final = 500
 _FETCH_AHEAD_KB: Final = 32 * 1024
@@ -185,10 +188,11 @@ class LogReader:
 
 def _record(message: Any) -> Record:
     _, taken_ms = message.timestamp()
-    return Record(
-        message.topic(),
-        message.partition(),
-        message.offset(),
-        Instant(max(0, taken_ms) * 1000),
-        message.value(),
+    topic = message.topic()
+    record = Record(
+        topic, message.partition(), message.offset(), Instant(max(0, taken_ms) * 1000), message.value()
     )
+    if topic != POLICY:  # elsewhere neither key nor headers say anything that the value does not
+        return record
+    change = dict(message.headers() or ()).get(CHANGE_HEADER)
+    return replace(record, key=message.key(), change=change)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from streams.errors import InvalidValueError
 from streams.model.client import parse_address
-from streams.topics import DECISIONS, EVENTS, WARNINGS
+from streams.topics import DECISIONS, EVENTS, POLICY, WARNINGS
 
 BOUNDS: Final[dict[str, tuple[int, int]]] = {
     "UInt16": (0, 2**16 - 1),
@@ -139,6 +139,7 @@ EVENT_ROWS: Final = _table(
         ("code", "UInt16"),
         ("detail", "String"),
         ("size", "UInt64"),
+        ("ttl_s", "UInt32"),
         ("source", LABEL),
         ("position", "UInt64"),
         ("id", "String"),
@@ -162,6 +163,9 @@ DECISION_ROWS: Final = _table(
         ("event", "String"),
         ("session", "String"),
         ("host", LABEL),
+        ("shadow", "Bool"),
+        ("triplet", "String"),
+        ("pool", "String"),
         ("id", "String"),
     ),
 )
@@ -177,9 +181,29 @@ WARNING_ROWS: Final = _table(
         ("policy", LABEL),
         ("event", "String"),
         ("host", LABEL),
+        ("about", LABEL),
+        ("text", "String"),
         ("id", "String"),
     ),
 )
+
+POLICY_ROWS: Final = _table(
+    "policy_log",
+    *_columns(
+        ("at", INSTANT),
+        ("key", "String"),
+        ("change", "UInt64"),
+        ("entry", "String"),
+        ("deleted", "Bool"),
+        ("after", "UInt64"),
+        ("version", LABEL),
+        ("who", LABEL),
+        ("what", "String"),
+        ("note", "String"),
+        ("entries", "UInt64"),
+    ),
+)
+"""Its records are `policy_rows.PolicyRow`."""
 
 DEADLETTER_ROWS: Final = _table(
     "deadletters",
@@ -192,7 +216,12 @@ DEADLETTER_ROWS: Final = _table(
 )
 """Its records are `rows.Letter`: a dead letter has no time of its own."""
 
-TABLES: Final = (EVENT_ROWS, DECISION_ROWS, WARNING_ROWS, DEADLETTER_ROWS)
+TABLES: Final = (EVENT_ROWS, DECISION_ROWS, WARNING_ROWS, POLICY_ROWS, DEADLETTER_ROWS)
 
-TABLE_OF: Final[dict[str, Table]] = {EVENTS: EVENT_ROWS, DECISIONS: DECISION_ROWS, WARNINGS: WARNING_ROWS}
+TABLE_OF: Final[dict[str, Table]] = {
+    EVENTS: EVENT_ROWS,
+    DECISIONS: DECISION_ROWS,
+    WARNINGS: WARNING_ROWS,
+    POLICY: POLICY_ROWS,
+}
 """Where a topic's readable records go; everything else goes to `deadletters`."""

@@ -1,75 +1,180 @@
-"""`goaway policy`: check it, show it."""
+"""`goaway policy`: look at it, keep it, change it."""
 
 import json
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Final
 
 import click
+from rich.console import Console
+from rich.table import Table
 
-from streams.cli.options import load_policy, now
+from streams.cli import clients, policy_commands
+from streams.cli.options import data_option, now, policy_option
+from streams.cli.policy_csv import Row, write_rows
+from streams.cli.policy_options import entries_of_file, text_of_file
+from streams.cli.policy_when import moment
+from streams.cli.reach import reach
 from streams.model.instant import rfc3339
-from streams.model.policy import Policy
+from streams.model.policy import Block, Exemption
+from streams.wire.policy_entries import Entries, entries_of, policy_of, toml_of
+from streams.wire.policy_log import Change
+from streams.wire.policy_remarks import doubled, remarks
 from streams.wire.policy_toml import write_policy
 
 
 @click.group()
 def policy() -> None:
-    """Check and show the policy."""
+    """Look at the policy, change it, see who changed it."""
 
 
-_FILE = click.argument("file", required=False, type=click.Path(path_type=Path), envvar="GOAWAY_POLICY")
+for _command in (*policy_commands.COMMANDS, clients.unblock, clients.forget):
+    policy.add_command(_command)
+
+_FILE: Final = click.argument("file", required=False, type=click.Path(path_type=Path), envvar="GOAWAY_POLICY")
+_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @policy.command()
 @_FILE
-def check(file: Path | None) -> None:
-    """Read FILE and say what in it has no effect. Exit code 3: it cannot be used."""
-    found = load_policy(file)
-    notes = remarks(found, now())
+@_JSON
+def check(file: Path | None, as_json: bool) -> None:
+    """Read FILE and say what in it has no effect or is a likely mistake. Exit code 3: it cannot be used."""
+    name, text = str(file or "the defaults"), "" if file is None else text_of_file(file)
+    found = policy_of(entries_of(text, file=name), place=name)
+    notes = [*doubled(text, file=name), *remarks(found, now())]
+    if as_json:
+        click.echo(json.dumps({"version": found.version, "remarks": notes}))
+        return
     for note in notes:
         click.secho(f"note: {note}", fg="yellow")
     click.echo(
-        f"{file or 'the defaults'}: good. Version {found.version}: {len(found.networks)} networks, "
-        f"{len(found.exemptions)} exemptions, {len(found.blocks)} blocks"
+        f"{name}: good. Version {found.version}: {len(found.networks)} networks, "
+        f"{len(found.exemptions)} exemptions, {len(found.blocks)} blocks, {len(found.zones)} zones"
     )
-
-
-def remarks(policy: Policy, at: int) -> list[str]:
-    """Entries without effect: doubled, expired, or covered."""
-    notes = []
-    seen: set[str] = set()
-    for rule in policy.networks:
-        if str(rule.network) in seen:
-            notes.append(f"[[networks]] {rule.network} stands twice; the last one counts")
-        seen.add(str(rule.network))
-    for exemption in policy.exemptions:
-        if exemption.expires is not None and exemption.expires <= at:
-            notes.append(
-                f"[[exemptions]] {exemption.module} {exemption.network} expired {rfc3339(exemption.expires)}"
-            )
-    for block in policy.blocks:
-        inside = [
-            entry
-            for entry in policy.exemptions
-            if entry.network.version == block.network.version and entry.network.subnet_of(block.network)  # type: ignore[arg-type]
-        ]
-        notes += [
-            f"[[exemptions]] {entry.module} {entry.network} lies inside [[blocks]] {block.network}: it is "
-            "refused all the same, an exemption is from one module and a block is from everything"
-            for entry in inside
-        ]
-    return notes
 
 
 @policy.command()
 @_FILE
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show(file: Path | None, as_json: bool) -> None:
-    """Print the whole policy in force: FILE with every default filled in."""
-    found = load_policy(file)
-    if not as_json:
-        click.echo(f"# version {found.version}\n{write_policy(found)}", nl=False)
+@click.option("--live", is_flag=True, help="The policy in force on Kafka instead of a file.")
+@click.option("--keys", is_flag=True, help="Only the keys of its entries, as remove and set take them.")
+@_JSON
+@data_option
+def show(file: Path | None, live: bool, keys: bool, as_json: bool, data: Path) -> None:
+    """Print the whole policy with every default filled in: that of FILE, or the one in force."""
+    number, entries = _in_force(data, file) if live else (0, entries_of_file(file))
+    if keys:
+        click.echo(json.dumps(sorted(entries)) if as_json else "\n".join(sorted(entries)))
         return
+    found = policy_of(entries)
+    written = write_policy(found)
+    if as_json:
+        content = tomllib.loads(written)
+        head = {"version": found.version, **({"change": number} if live else {})}
+        click.echo(json.dumps({**head, **content}, default=lambda it: it.isoformat()))
+        return
+    change = f", change {number}" if live else ""
+    click.echo(f"# version {found.version}{change}\n{written}", nl=False)
 
-    content = tomllib.loads(write_policy(found))
-    click.echo(json.dumps({"version": found.version, **content}, default=lambda moment: moment.isoformat()))
+
+@policy.command()
+@click.option(
+    "--csv", "as_csv", is_flag=True, help="Exemptions and blocks as CSV, as policy import reads them."
+)
+@data_option
+@policy_option
+def export(as_csv: bool, data: Path, policy_file: Path | None) -> None:
+    """Print the policy in force as a policy file: what differs from the defaults."""
+    _, entries = _in_force(data, policy_file)
+    click.echo(_csv(entries) if as_csv else toml_of(entries), nl=False)
+
+
+def _csv(entries: Entries) -> str:
+    found = policy_of(entries)
+
+    def row(entry: Exemption | Block, kind: str) -> Row:
+        return Row(0, entry.network, entry.note, kind, entry.expires, entry.by)
+
+    rows = [row(entry, f"exempt:{entry.module}") for entry in found.exemptions]
+    return write_rows([*rows, *(row(entry, "deny") for entry in found.blocks)])
+
+
+def _in_force(data: Path, base: Path | None) -> tuple[int, Entries]:
+    from streams.policy_writer import read_policy_log
+
+    log = read_policy_log(reach(data).kafka)
+    return log.number, dict(log.entries) if log.number else entries_of_file(base)
+
+
+@policy.command()
+@click.option(
+    "--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="How many at most."
+)
+@click.option(
+    "--since", metavar="TIME", default="", help="None before: 7d, 2026-12-31 or 2026-12-31T18:00:00Z."
+)
+@_JSON
+@data_option
+def log(limit: int, since: str, as_json: bool, data: Path) -> None:
+    """Who changed the policy, when, what and why: the latest first, from ClickHouse."""
+    from streams.audit.policy_history import changes
+
+    start = moment(since, now(), flag="--since", past=True) if since else None
+    found = changes(reach(data).clickhouse, limit=limit, since=start)
+    if as_json:
+        click.echo(json.dumps([_change(one) for one in found]))
+        return
+    Console().print(_changes_table(found) if found else "no change yet")
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return {
+        "change": change.number,
+        "at": rfc3339(change.at),
+        "who": change.who,
+        "what": change.what,
+        "note": change.note,
+        "entries": change.entries,
+        "after": change.after,
+        "version": change.version,
+    }
+
+
+def _changes_table(found: Sequence[Change]) -> Table:
+    table = Table("at (UTC)", "change", "who", "what", "note", "entries", box=None, header_style="bold")
+    for one in found:
+        at = rfc3339(one.at)[:19].replace("T", " ")
+        cells = (at, str(one.number), one.who, one.what, one.note, str(one.entries))
+        table.add_row(*(_plain(cell) for cell in cells))
+    return table
+
+
+def _plain(text: str) -> str:
+    """A text of somebody else's for the screen: no mark-up, no control characters."""
+    from rich.markup import escape
+
+    return escape("".join(letter if letter.isprintable() else "?" for letter in text))
+
+
+@policy.command()
+@click.argument("time")
+@_JSON
+@data_option
+def at(time: str, as_json: bool, data: Path) -> None:
+    """Print the policy as it was at TIME, as a policy file, from ClickHouse.
+
+    TIME is 2h (ago), 2026-12-31 or 2026-12-31T18:00:00Z.
+    """
+    from streams.audit.policy_history import entries_at
+
+    when = moment(time, now(), flag="TIME", past=True)
+    entries = entries_at(reach(data).clickhouse, when)
+    if as_json:
+        click.echo(json.dumps({"at": rfc3339(when), "entries": entries}))
+        return
+    if not entries:
+        click.echo(
+            f"# no change was made until {rfc3339(when)}: the stages had their own --policy file", err=True
+        )
+    click.echo(f"# as of {rfc3339(when)}, version {policy_of(entries).version}\n{toml_of(entries)}", nl=False)

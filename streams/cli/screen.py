@@ -64,8 +64,12 @@ def _fact(value: object) -> str:
 def why(decision: Decision) -> str:
     """The evidence in words: `requests_per_minute: 21 in 60 s, limit 20`."""
     evidence = decision.evidence
+    if decision.trigger == "protocol":
+        return f"{decision.rule}: {evidence.count} in {evidence.window_s} s, threshold {evidence.limit}"
+    if decision.trigger == "greylist":
+        return f"{decision.rule}: {evidence.count} first attempts without a retry in {evidence.window_s} s"
     if decision.trigger != "rate":
-        return f"{decision.rule}: {evidence.network or evidence.note}"
+        return f"{decision.rule}: {evidence.network or ascii(evidence.note)[1:-1]}"
     window = f" in {evidence.window_s} s" if evidence.window_s else " open"
     source = f" ({evidence.network})" if evidence.network else ""
     return f"{decision.rule}: {evidence.count}{window}, limit {evidence.limit}{source}"

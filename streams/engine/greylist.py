@@ -11,38 +11,56 @@ held against what the client did next.
 
 from typing import Final
 
-from streams.engine.outcome import Outcome, decision
+from streams.engine.outcome import Outcome, decision, lets_off, shadow_end
 from streams.engine.state import ClientState
 from streams.model.decision import Action, Decision, Evidence
-from streams.model.event import Event
+from streams.model.event import MAX_TEXT, Event
 from streams.model.greylist import greylist_triplet, pool_of, sender_part
 from streams.model.instant import MICROSECONDS
-from streams.model.standing import PolicyIndex
+from streams.model.standing import PolicyIndex, Standing
 
 _RENEW_US: Final = 86_400 * MICROSECONDS
-"""A learnt client that delivers is learnt anew when this much of its time is gone: one record a day."""
+"""A learnt client that delivers is learnt anew when this much of its time is gone, or half of all where that
+is less: one record a day."""
 _MAX_PENDING: Final = 256
 
 
 def is_deferral(index: PolicyIndex, event: Event) -> bool:
-    """Whether the shim's own 451 put this attempt off. Postfix writes our text last, behind what the client
-    wrote."""
-    if event.code != 451 or not event.detail.endswith(" s"):
+    """Whether the shim's own 451 put this attempt off.
+
+    Postfix writes our text last, behind what the client wrote. A line that was cut may end in the client's
+    words instead: so one of full length is not believed, nor one whose client wrote our text itself.
+    """
+    detail = event.detail
+    if event.code != 451 or not detail.endswith(" s") or len(detail) >= MAX_TEXT:
         return False
     replies = index.policy.replies
-    _, found, seconds = event.detail[:-2].rpartition(f"{replies.opening}: {replies.greylisted} ")
-    return bool(found) and seconds.isascii() and seconds.isdigit()
+    ours = f"{replies.opening}: {replies.greylisted} "
+    _, found, seconds = detail[:-2].rpartition(ours)
+    if not (found and seconds.isascii() and seconds.isdigit()):
+        return False
+    return not any(ours in written for written in (event.sender, event.recipient, event.helo))
+
+
+def judged(index: PolicyIndex, standing: Standing, event: Event) -> bool:
+    """Whether first attempts of this address count."""
+    greylist = index.policy.greylist
+    return (
+        greylist.enabled
+        and (not standing.internal or greylist.internal)
+        and not lets_off(index, standing, "greylist", event.at)
+    )
 
 
 def first_attempt(index: PolicyIndex, client: ClientState, event: Event) -> list[Outcome]:
     """Put a first attempt on record; one that is pending, or of a learnt client, is no first attempt."""
     policy, now, record = index.policy.greylist, client.clock, client.record
-    if not policy.enabled or (record is not None and now < record.learnt):
-        return []
     triplet = greylist_triplet(event.sender, event.recipient)
     window_us = policy.retry_window_s * MICROSECONDS
-    if record is not None and now < record.pending.get(triplet, -window_us) + window_us:
-        return []
+    if record is not None:
+        first = record.attempts(now).get(triplet)
+        if now < record.learnt or (first is not None and now < first + window_us):
+            return []
     return [
         decision(
             index,
@@ -62,14 +80,14 @@ def first_attempt(index: PolicyIndex, client: ClientState, event: Event) -> list
 
 
 def no_retry(index: PolicyIndex, client: ClientState, event: Event) -> list[Outcome]:
-    """A block where the pending attempts show that the client does not retry."""
+    """A block where the pending attempts show that the client does not retry. Asked where `judged`."""
     policy, record, now = index.policy.greylist, client.record, client.clock
-    if record is None or not policy.enabled or len(record.pending) < policy.no_retry_count:
+    if record is None or len(record.pending) < policy.no_retry_count:
         return []
-    if now < max(record.blocks.get("greylist", 0), record.shadows.get("no_retry", 0)):
+    if now < max(record.blocks.get("greylist", 0), shadow_end(index, client, "greylist", "no_retry")):
         return []
     overdue = now - policy.no_retry_after_s * MICROSECONDS
-    count = sum(at <= overdue for at in record.pending.values())
+    count = sum(at <= overdue for at in record.attempts(now).values())
     if count < policy.no_retry_count:
         return []
     replies = index.policy.replies
@@ -89,17 +107,20 @@ def no_retry(index: PolicyIndex, client: ClientState, event: Event) -> list[Outc
 
 
 def delivered(index: PolicyIndex, client: ClientState, event: Event) -> list[Outcome]:
-    """A message of the client was queued."""
+    """A message of the client was queued. It only ever lets through, so it also counts where the address is
+    exempt or the module suspended: who delivered meanwhile must not be said never to retry."""
     policy, record, now = index.policy.greylist, client.record, client.clock
     if record is None or not policy.enabled:
         return []
     if now < record.learnt:
-        renew = record.learnt < now + policy.learnt_s * MICROSECONDS - _RENEW_US
+        learnt_us = policy.learnt_s * MICROSECONDS
+        renew = record.learnt <= now + learnt_us - min(_RENEW_US, learnt_us // 2)
         return [_learnt(index, client, event, "renewed")] if renew else []
-    if not record.pending:
+    pending = record.attempts(now)
+    if not pending:
         return []
     part, due = sender_part(event.sender) + ":", now - policy.delay_s * MICROSECONDS
-    if any(name.startswith(part) and at <= due for name, at in record.pending.items()):
+    if any(name.startswith(part) and at <= due for name, at in pending.items()):
         return [_learnt(index, client, event, "retried")]
     return [_greylist(index, client, event, "delivered", now, "release")]
 

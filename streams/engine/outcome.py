@@ -56,6 +56,24 @@ def in_shadow(index: PolicyIndex, trigger: Trigger, rule: str) -> bool:
     return bool(shadow) and (trigger in shadow or rule in shadow)
 
 
+def refuses(outcomes: list[Outcome]) -> bool:
+    """Whether a block that is not in shadow is among them."""
+    return any(isinstance(it, Decision) and it.action == "block" and not it.shadow for it in outcomes)
+
+
+def shadow_end(index: PolicyIndex, client: ClientState, trigger: Trigger, rule: str) -> int:
+    """First instant at which a rule in shadow speaks again; 0 for one that refuses."""
+    record = client.record
+    if record is None or not record.shadows or not in_shadow(index, trigger, rule):
+        return 0
+    return record.shadows.get(shadow_name(trigger, rule), 0)
+
+
+def shadow_name(trigger: Trigger, rule: str) -> str:
+    """What speaks in shadow once in the time of a block: the rule; of `reputation` all zones as one."""
+    return trigger if trigger == "reputation" else rule
+
+
 def lets_off(index: PolicyIndex, standing: Standing, module: Module, at: int) -> bool:
     """Whether a module leaves the address alone at this instant: exempt, or suspended for all."""
     return standing.exempt(module, at) or index.suspended(module, at)
@@ -67,7 +85,7 @@ def refused(index: PolicyIndex, standing: Standing, client: ClientState, event: 
     Greylisting refuses transactions, the others also the connection.
     """
     now = client.clock
-    if now < client.block_end:
+    if now < client.block_end and not lets_off(index, standing, "rate", event.at):
         return True
     record = client.record
     if record is None or not record.blocks:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from streams.engine.outcome import Outcome, decision, in_shadow
+from streams.engine.outcome import Outcome, decision, in_shadow, shadow_end
 from streams.engine.rules import Rule
 from streams.engine.state import ClientState
 from streams.model.decision import Decision, Evidence, LimitWarning, derived_id
@@ -46,7 +46,10 @@ def count(client: ClientState, event: Event, rules: tuple[Rule, ...], limits: Li
 def judge(
     index: PolicyIndex, standing: Standing, client: ClientState, event: Event, reached: list[Reached]
 ) -> list[Outcome]:
-    """At most one block, then what rules in shadow would have done, then warnings."""
+    """What rules in shadow would have done, then at most one block, then warnings.
+
+    The block comes last of the decisions: it shares their key, of which the latest is what holds.
+    """
     blocks: list[Outcome] = []
     shadows: list[Outcome] = []
     warnings: list[Outcome] = []
@@ -54,12 +57,11 @@ def judge(
         if not it.breach:
             warnings.append(_warning(index, standing, client, event, it))
         elif in_shadow(index, "rate", it.rule.name):
-            ends = client.record.shadows.get(it.rule.name, 0) if client.record else 0
-            if client.clock >= ends:
+            if client.clock >= shadow_end(index, client, "rate", it.rule.name):
                 shadows.append(_block(index, standing, client, event, it))
         elif not blocks:
             blocks.append(_block(index, standing, client, event, it))
-    return blocks + shadows + warnings
+    return shadows + blocks + warnings
 
 
 def _evidence(standing: Standing, found: Reached, strike: int = 0) -> Evidence:

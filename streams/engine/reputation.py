@@ -8,9 +8,12 @@ zones and takes the place of what was known of its address; one from a log (dnsb
 from ipaddress import IPv4Address
 from typing import Final
 
-from streams.engine.outcome import Outcome, decision, lets_off
-from streams.engine.state import ClientState
-from streams.model.decision import Evidence
+from msgspec.structs import replace
+
+from streams.engine.outcome import Outcome, decision, lets_off, shadow_end
+from streams.engine.state import ClientState, Listing
+from streams.model.client import Address
+from streams.model.decision import Action, Decision, Evidence
 from streams.model.event import Event
 from streams.model.instant import MICROSECONDS
 from streams.model.modules import ERROR_CODES, Zone
@@ -18,6 +21,9 @@ from streams.model.standing import PolicyIndex, Standing
 
 ROUND: Final = "reputation"
 _MAX_LISTINGS: Final = 64
+_MAX_REASON: Final = 400
+_SUMMED_US: Final = 3600 * MICROSECONDS
+"""An answer adds to what others say of the client for this long, which a restarted worker reads back."""
 _LISTING_CODES: Final = "127."
 
 
@@ -25,6 +31,7 @@ def judged(index: PolicyIndex, standing: Standing, event: Event) -> bool:
     """Whether answers about this address count."""
     return (
         bool(index.zones)
+        and standing.blocked(event.at) is None
         and (not standing.internal or index.policy.reputation.internal)
         and not lets_off(index, standing, "dnsbl", event.at)
     )
@@ -32,82 +39,94 @@ def judged(index: PolicyIndex, standing: Standing, event: Event) -> bool:
 
 def note(index: PolicyIndex, client: ClientState, event: Event) -> None:
     """Take the answers in."""
-    found = _answers(index, event.detail)
+    found, now = _answers(index, event.detail), client.clock
     if not found and client.record is None:
         return
-    listings, mark = client.on_record().listings, f"{event.address} "
-    if event.service == ROUND:
-        for name in [name for name in listings if name.startswith(mark)]:
-            del listings[name]
-    for name in [name for name, (_, until, _) in listings.items() if until <= client.clock]:
-        del listings[name]
+    listings = client.on_record().listings
+    for key in [
+        key
+        for key, it in listings.items()
+        if it.summed_until <= now or (event.service == ROUND and key[0] == event.address)
+    ]:
+        del listings[key]
     until = event.at + _ttl_us(index, event)
+    summed_until = min(until, event.at + _SUMMED_US)
     for zone, weight in found:
-        if len(listings) < _MAX_LISTINGS and until > client.clock:
-            listings[mark + zone.domain] = weight, until, zone.shown
+        if len(listings) < _MAX_LISTINGS and summed_until > now:
+            listings[event.address, zone.domain] = Listing(weight, until, summed_until, zone.shown)
 
 
 def judge(index: PolicyIndex, client: ClientState, event: Event) -> list[Outcome]:
-    """A block where the weights reach the threshold, its release where they no longer do."""
+    """A block where the weights reach the threshold; its release by a finished round about the address that
+    brought it about, where they no longer do.
+
+    A zone counts once, by its heaviest listing, however many addresses of the client it lists.
+    """
     record, policy, now = client.record, index.policy.reputation, client.clock
-    live = sorted(record.listings.items()) if record else []
-    weight = sum(weight for _, (weight, _, _) in live)
-    standing_until = record.blocks.get("reputation", 0) if record else 0
-    if live and weight >= policy.threshold:
-        until = max(until for _, (_, until, _) in live)
-        shadow_until = record.shadows.get("reputation", 0) if record else 0
-        if until <= max(standing_until, shadow_until):
+    listings = record.listings if record else {}
+    heaviest: dict[str, Listing] = {}
+    for (_, domain), it in sorted(listings.items(), key=lambda found: found[0][::-1]):
+        if domain not in heaviest or it.weight > heaviest[domain].weight:
+            heaviest[domain] = it
+    weight = sum(it.weight for it in heaviest.values())
+    ends = record.blocks.get("reputation", 0) if record else 0
+    about_blamed = record is not None and event.service == ROUND and event.address == record.blamed
+    gone = all(address != event.address for address, _ in listings)
+    if heaviest and weight >= policy.threshold:
+        until, address = max((it.until, address) for (address, _), it in listings.items())
+        spoken = max(ends, shadow_end(index, client, "reputation", ""))
+        handed_over = about_blamed and gone and ends > now
+        if until <= spoken and not handed_over:
             return []
-        names = ", ".join(f"[{name}]" for _, (_, _, name) in live)
-        evidence = Evidence(count=weight, limit=policy.threshold, note=event.detail[:256])
-        reason = f"{index.policy.replies.reputation}: {names}"[:400]
-        rule = live[0][0].partition(" ")[2]
-        return [_decided(index, client, event, rule, until, reason, evidence)]
-    if standing_until > now:
-        return [
-            decision(
-                index,
-                client,
-                event,
-                "reputation",
-                "delisted",
-                until=now,
-                code=0,
-                reason="no longer listed",
-                evidence=Evidence(count=weight, limit=policy.threshold),
-                action="release",
-            )
-        ]
+        return [_block(index, client, event, address, until, heaviest)]
+    evidence = Evidence(count=weight, limit=policy.threshold)
+    if ends > now:
+        if not about_blamed:
+            return []
+        return [_lets_in(index, client, event, "delisted", now, "no longer listed", "release", evidence)]
     until = event.at + _ttl_us(index, event)
     if policy.wait_ms and event.service == ROUND and until > now:
-        evidence = Evidence(count=weight, limit=policy.threshold)
-        return [
-            decision(
-                index,
-                client,
-                event,
-                "reputation",
-                "verdict",
-                until=until,
-                code=0,
-                reason="not listed",
-                evidence=evidence,
-                action="pass",
-            )
-        ]
+        return [_lets_in(index, client, event, "verdict", until, "not listed", "pass", evidence)]
     return []
 
 
-def _decided(
+def _block(
+    index: PolicyIndex,
+    client: ClientState,
+    event: Event,
+    address: Address,
+    until: int,
+    heaviest: dict[str, Listing],
+) -> Decision:
+    names = ", ".join(f"[{it.name}]" for it in heaviest.values())
+    found = decision(
+        index,
+        client,
+        event,
+        "reputation",
+        next(iter(heaviest)),
+        until=until,
+        code=index.policy.replies.connect_code,
+        reason=f"{index.policy.replies.reputation}: {names}"[:_MAX_REASON],
+        evidence=Evidence(
+            count=sum(it.weight for it in heaviest.values()),
+            limit=index.policy.reputation.threshold,
+            note=event.detail[:256],
+        ),
+    )
+    return found if address == event.address else replace(found, address=address)
+
+
+def _lets_in(
     index: PolicyIndex,
     client: ClientState,
     event: Event,
     rule: str,
     until: int,
     reason: str,
+    action: Action,
     evidence: Evidence,
-) -> Outcome:
-    code = index.policy.replies.connect_code
+) -> Decision:
     return decision(
         index,
         client,
@@ -115,9 +134,10 @@ def _decided(
         "reputation",
         rule,
         until=until,
-        code=code,
+        code=0,
         reason=reason,
         evidence=evidence,
+        action=action,
     )
 
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Final
 
 from streams.engine import greylist, protocol, reputation
-from streams.engine.outcome import Outcome, decision, lets_off, refused
+from streams.engine.outcome import Outcome, decision, refused, refuses
 from streams.engine.sessions import alive, heard
 from streams.engine.state import State
-from streams.engine.taking import Recorded, conclude
+from streams.engine.taking import FORGOTTEN, Recorded, conclude
 from streams.model.decision import Evidence, Trigger
 from streams.model.event import Event
 from streams.model.standing import PolicyIndex
@@ -20,10 +20,14 @@ def deferred(index: PolicyIndex, state: State, event: Event, recorded: Recorded)
 
     def decide() -> list[Outcome]:
         standing = index.standing(event.address)
-        if refused(index, standing, client, event) or lets_off(index, standing, "greylist", event.at):
+        if standing.blocked(event.at) is not None or refused(index, standing, client, event):
+            return []
+        if not greylist.judged(index, standing, event):
             return []
         given_up = greylist.no_retry(index, client, event)
-        return given_up or greylist.first_attempt(index, client, event)
+        if refuses(given_up):
+            return given_up
+        return given_up + greylist.first_attempt(index, client, event)
 
     return conclude(index, client, recorded, decide)
 
@@ -81,11 +85,13 @@ def _forget(index: PolicyIndex, state: State, event: Event, recorded: Recorded) 
     client = state.known(event.client, event.at)
     if client is None:
         return []
-    record = client.record
-    standing: list[Trigger] = ["rate"] if client.block_end > client.clock else []
+    record, now = client.record, client.clock
+    standing: list[Trigger] = ["rate"] if client.block_end > now else []
     if record is not None:
-        standing += [it for it, end in record.blocks.items() if end > client.clock and it != "greylist"]
-        if record.pending or record.learnt or record.blocks.get("greylist", 0) > client.clock:
+        standing += [it for it, end in sorted(record.blocks.items()) if end > now and it != "greylist"]
+        # where nothing refuses, the release of this trigger tells a restarted worker of the rest
+        remembered = record.attempts(now) or max(record.learnt, *record.shadows.values(), 0) > now
+        if remembered or record.blocks.get("greylist", 0) > now:
             standing.append("greylist")
     releases: list[Outcome] = [
         decision(
@@ -93,8 +99,8 @@ def _forget(index: PolicyIndex, state: State, event: Event, recorded: Recorded) 
             client,
             event,
             trigger,
-            "forgotten",
-            until=client.clock,
+            FORGOTTEN,
+            until=now,
             code=0,
             reason="dropped by an administrator",
             evidence=Evidence(note=event.detail[:256]),

@@ -5,10 +5,10 @@ rebuilt rather than stored.
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from streams.engine.windows import Window
-from streams.model.client import Client
+from streams.model.client import Address, Client
 from streams.model.decision import Trigger
 from streams.model.instant import MICROSECONDS
 from streams.model.policy import Block
@@ -17,10 +17,35 @@ _SWEEP_STEP: Final = 4
 """Clients looked at for each new one, so that the sweep outpaces growth and never pauses the stream."""
 
 
+PENDING_US: Final = 86_400 * MICROSECONDS
+"""A first attempt matters for so long: nobody waits longer to retry. It ends for each by itself, so that what
+counts never depends on how far back a restarted worker has read."""
+
+
+class Listing(NamedTuple):
+    """What one zone said of one address."""
+
+    weight: int
+    until: int
+    """First instant at which the answer no longer holds; as long as that a block by it lasts."""
+    summed_until: int
+    """First instant at which it no longer adds to what others say; a restarted worker has read that far."""
+    name: str
+
+
 class Record:
     """What few clients need: those that were listed, greylisted, or broke the protocol."""
 
-    __slots__ = ("blocks", "learnt", "listings", "pending", "shadows", "violations")
+    __slots__ = (
+        "blamed",
+        "blocks",
+        "learnt",
+        "listings",
+        "pending",
+        "shadow_violations",
+        "shadows",
+        "violations",
+    )
 
     def __init__(self) -> None:
         self.blocks: dict[Trigger, int] = {}
@@ -28,18 +53,29 @@ class Record:
         self.shadows: dict[str, int] = {}
         """Rule in shadow → first instant after the block that it would have brought about."""
         self.violations: Window | None = None
-        self.listings: dict[str, tuple[int, int, str]] = {}
-        """`ADDRESS ZONE` → weight, first instant at which it no longer holds, display name."""
+        self.shadow_violations: Window | None = None
+        """Those of rules in shadow, apart: they must not bring about a block by another rule."""
+        self.listings: dict[tuple[Address, str], Listing] = {}
+        """(address, zone) → what the zone said."""
+        self.blamed = Address("")
+        """The address whose listing brought about the latest block by `reputation`."""
         self.pending: dict[str, int] = {}
-        """Greylist triplet that was not retried yet → its first attempt."""
+        """Greylist triplet that was not retried yet → its first attempt; see `PENDING_US`."""
         self.learnt = 0
         """First instant at which the client is no longer known to retry."""
 
     @property
     def keep(self) -> int:
-        """First instant at which nothing of this matters any more, apart from violations and `pending`."""
-        listed = (until for _, until, _ in self.listings.values())
-        return max(self.learnt, *self.blocks.values(), *self.shadows.values(), *listed, 0)
+        """First instant at which nothing of this matters any more, apart from what ends sooner than the
+        memory of windows: violations and listings."""
+        attempted = max(self.pending.values()) + PENDING_US if self.pending else 0
+        return max(self.learnt, attempted, *self.blocks.values(), *self.shadows.values())
+
+    def attempts(self, now: int) -> dict[str, int]:
+        """`pending`, without those that are too old to matter."""
+        for triplet in [name for name, at in self.pending.items() if at + PENDING_US <= now]:
+            del self.pending[triplet]
+        return self.pending
 
 
 class ClientState:
@@ -124,17 +160,15 @@ class State:
         return found
 
     def forget(self, client: ClientState) -> None:
-        """Make it as if nothing had been heard of this client; its clock stays, for events that come late."""
+        """Make it as if nothing had been heard of this client. What stays: its clock, for events that come late;
+        that an entry of the block list is on record, since that stands in the policy."""
+        listed = client.listed
         client.__init__(client.clock)  # type: ignore[misc]
+        client.listed = listed
 
     def _over(self, client: ClientState) -> bool:
         """Whether nothing on its record outlives the memory of windows and sessions."""
-        record = client.record
-        if record is None:
-            return True
-        # a first attempt matters as long as retries may come; nobody waits longer than a day for them
-        held = max(record.pending.values(), default=0) + 86_400 * MICROSECONDS if record.pending else 0
-        return max(record.keep, held) <= self.newest
+        return client.record is None or client.record.keep <= self.newest
 
     def _sweep_some(self) -> None:
         """Drop a few forgotten clients; done for each new one, it keeps memory to the active ones."""

@@ -21,7 +21,7 @@ An event brings about at most one block that refuses.
 from collections.abc import Mapping, Sequence
 
 from streams.engine import greylist, rate
-from streams.engine.outcome import Outcome, decision, lets_off, refused
+from streams.engine.outcome import Outcome, decision, lets_off, refused, refuses
 from streams.engine.rules import RULES_BY_KIND
 from streams.engine.sessions import alive, heard
 from streams.engine.special import SPECIAL, deferred
@@ -64,7 +64,7 @@ def step(index: PolicyIndex, state: State, event: Event) -> list[Outcome]:
         return []
     reached = rate.count(client, event, rules, standing.limits)
     outcomes = rate.judge(index, standing, client, event, reached) if reached else []
-    if client.record and not any(isinstance(it, Decision) and not it.shadow for it in outcomes):
+    if client.record and greylist.judged(index, standing, event) and not refuses(outcomes):
         outcomes = greylist.no_retry(index, client, event) + outcomes
     return settled(index, client, outcomes) if outcomes else outcomes
 
@@ -87,7 +87,15 @@ def recall(index: PolicyIndex, state: State, event: Event, taken: Taken) -> None
             heard(index, state, event)
         return
     standing = index.standing(event.address)
-    if not decisions and standing.blocked(event.at) is not None:
+    if any(it.trigger == "blocklist" for it in decisions):
+        client = state.client(event.client, event.at)
+        for it in decisions:
+            stand(index, client, it)
+        return
+    if standing.blocked(event.at) is not None:
+        known = state.clients.get(event.client)
+        if known is not None and known.listed == standing.block:
+            state.client(event.client, event.at).listed = standing.block
         return
     if event.code == 451 and greylist.is_deferral(index, event):
         deferred(index, state, event, decisions)
@@ -96,10 +104,9 @@ def recall(index: PolicyIndex, state: State, event: Event, taken: Taken) -> None
         return
     client = state.client(event.client, event.at)
     alive(index, client, event)
-    if not any(it.trigger == "blocklist" for it in decisions):
-        if refused(index, standing, client, event):
-            return
-        rate.count(client, event, rules, standing.limits)
+    if refused(index, standing, client, event):
+        return
+    rate.count(client, event, rules, standing.limits)
     for it in decisions:
         stand(index, client, it)
 

@@ -29,3 +29,8 @@ def slide(window: Window, at: int, now: int, length_us: int = WINDOW_US) -> int:
         else:
             insort_right(window, at)
     return len(window)
+
+
+def held(window: Window, now: int, length_us: int) -> int:
+    """How many lie in the window that ends at `now`, at or after its latest event."""
+    return len(window) - bisect_right(window, now - length_us)

@@ -1,7 +1,7 @@
-"""Follows `smtp.decisions` from its beginning into the table, in a thread of its own.
+"""Follows `smtp.decisions` from its beginning into what is known, in a thread of its own.
 
 Kafka away, topic missing, record unreadable: each is said once in words and never ends the thread. What is
-known stays in the table until it expires, so the shim goes on answering, and then lets mail through.
+known stays until it expires, so the shim goes on answering, and then lets mail through.
 """
 
 import logging
@@ -16,8 +16,8 @@ from streams.config import KafkaSettings
 from streams.errors import InvalidValueError, SettingsError
 from streams.kafka import client_config
 from streams.model.instant import Instant
-from streams.shim.answers import printable
-from streams.shim.table import DecisionTable
+from streams.shim.known import Known
+from streams.shim.reply import printable
 from streams.topics import DECISIONS
 from streams.wire.frames import decode_decision
 
@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 class DecisionFollower:
     """The follower's thread and what it has seen. Its attributes may be read from any thread."""
 
-    def __init__(self, settings: KafkaSettings, table: DecisionTable, now: Callable[[], int]) -> None:
+    def __init__(self, settings: KafkaSettings, known: Known, now: Callable[[], int]) -> None:
         """`now` is the wall clock in microseconds. `SettingsError` where the settings cannot be used."""
         self.state: KafkaState = "starting"
         self.caught_up = False
@@ -51,7 +51,7 @@ class DecisionFollower:
         self.unreadable = 0
         self.last_decision_at: Instant | None = None
         self._settings = settings
-        self._table = table
+        self._known = known
         self._now = now
         self._behind: dict[int, int] = {}
         """Partitions whose records of before the start are still being read, with their end then."""
@@ -98,7 +98,7 @@ class DecisionFollower:
             try:
                 self._follow()
             except Exception:
-                # enforcement must outlive whatever this was; the table keeps answering meanwhile
+                # enforcement must outlive whatever this was; what is known keeps answering meanwhile
                 _log.exception("following %s failed; trying again in %g s", DECISIONS, LOOK_S)
                 self._partitions = 0
                 self._stop.wait(LOOK_S)
@@ -110,7 +110,7 @@ class DecisionFollower:
                 self._look()
             record = self._consumer.poll(POLL_S)
             if record is None:
-                self._table.purge(self._now())
+                self._known.purge(self._now())
                 continue
             error = record.error()
             if error is None:
@@ -130,17 +130,17 @@ class DecisionFollower:
             now = self._now()
             try:
                 decision = decode_decision(value)
+                self._known.take(decision, now)
             except InvalidValueError as error:
                 self.unreadable += 1
                 where = f"{DECISIONS}[{record.partition()}] offset {record.offset()}"
                 _log.warning("%s cannot be read and is passed over: %s", where, error.what[:200])
             else:
-                self._table.apply(decision, now)
                 self.decisions += 1
                 if self.last_decision_at is None or decision.at > self.last_decision_at:
                     self.last_decision_at = decision.at
             if self.decisions % 1000 == 0:
-                self._table.purge(now)
+                self._known.purge(now)
         if self._behind:
             self._reached(record.partition(), record.offset() + 1)
 
@@ -151,8 +151,8 @@ class DecisionFollower:
         self._behind.pop(partition, None)
         if not self._behind and not self.caught_up:
             self.caught_up = True
-            self._table.purge(self._now())
-            _log.info("caught up: %d decisions, %d standing", self.decisions, len(self._table))
+            self._known.purge(self._now())
+            _log.info("caught up: %d decisions, %d standing", self.decisions, len(self._known.table))
 
     def _look(self) -> None:
         """See whether Kafka answers and the topic is there; assign its partitions when they are new."""
@@ -210,7 +210,7 @@ class DecisionFollower:
                 "Kafka at %s does not answer (%s): answering from the %d decisions known, until they expire",
                 self._settings.bootstrap,
                 printable(why, 200),
-                len(self._table),
+                len(self._known.table),
             )
         self.state = "away"
         self._look_at = time.monotonic() + LOOK_S

@@ -5,7 +5,7 @@ from typing import Final
 
 from streams.model.client import Client
 from streams.model.instant import MICROSECONDS
-from streams.shim.answers import Refusal, printable
+from streams.shim.reply import Refusal, printable
 
 QUIET_S: Final = 10
 """A client's refusals are logged at most once in this many seconds."""
@@ -25,7 +25,8 @@ class RefusalLog:
         """Clients that were logged in this period, with how often they were refused since."""
         self._beyond = 0
         self.refused: set[bytes] = set()
-        """Addresses refused and not accepted since, as Postfix wrote them; bounded."""
+        """Addresses refused and not accepted since, as Postfix wrote them; bounded. Who was only put off
+        is not among them: he is meant to be accepted."""
 
     def accepted(self, address: bytes) -> None:
         """Log that an address which was refused is let in again: what an administrator waits to see."""
@@ -34,7 +35,7 @@ class RefusalLog:
 
     def note(self, refusal: Refusal, now: int) -> None:
         """Log the refusal, or count it where its client was logged in this period."""
-        if len(self.refused) < MAX_CLIENTS:
+        if len(self.refused) < MAX_CLIENTS and not refusal.puts_off:
             self.refused.add(refusal.request.client_address)
         if now >= self._since + QUIET_S * MICROSECONDS or now < self._since:
             self._new_period(now)

@@ -1,6 +1,7 @@
 """The policy service: bytes in, answers out, in the order of the requests, many per connection.
 
-It answers from memory within the callback that received the bytes; nothing here waits for anything.
+It answers from memory within the callback that received the bytes. Where the policy says so, a request waits
+for the first verdict on its client; that holds up what comes behind it on its connection, and nothing else.
 """
 
 import asyncio
@@ -12,10 +13,13 @@ from dataclasses import dataclass, field
 from socket import AF_UNIX, socket
 from typing import Final, cast
 
+from streams.model.client import Client
 from streams.shim.answers import Answers
 from streams.shim.listen import BACKLOG, address_of
 from streams.shim.refusal_log import RefusalLog
-from streams.wire.policy_protocol import DUNNO, PolicyReader, ProtocolFault
+from streams.shim.session import RCPT
+from streams.shim.waiting import Waiting
+from streams.wire.policy_protocol import DUNNO, PolicyReader, PolicyRequest, ProtocolFault
 
 MAX_CONNECTIONS: Final = 1000
 IDLE_S: Final = 3600.0
@@ -34,6 +38,7 @@ class Counts:
 
     requests: int = 0
     refused: int = 0
+    """With 5xx; who is put off (4xx) is counted by the greylist."""
     faults: int = 0
     """Connections dropped because of what was written into them."""
     turned_away: int = 0
@@ -50,6 +55,8 @@ class Service:
     max_connections: int = MAX_CONNECTIONS
     counts: Counts = field(default_factory=Counts)
     refusals: RefusalLog = field(default_factory=RefusalLog)
+    waiting: Waiting = field(default_factory=lambda: Waiting(lambda *_: True, lambda: False))
+    """As it is by default: for nobody."""
     open: set["PolicyConnection"] = field(default_factory=set)
     emptied: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the last open connection was closed."""
@@ -67,6 +74,10 @@ class PolicyConnection(asyncio.Protocol):
         self._feed = PolicyReader().feed
         self.heard = time.monotonic()
         """When the last bytes came, on the monotonic clock."""
+        self._full = False
+        self._awaited: Client | None = None
+        """Whom the first of `_behind` waits for; nothing is read meanwhile."""
+        self._behind: list[PolicyRequest | ProtocolFault] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses of asyncio's
@@ -86,25 +97,58 @@ class PolicyConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard = time.monotonic()
-        now = time.time_ns() // 1000
-        counts, refused = self._service.counts, self._service.refusals.refused
+        requests = self._feed(data)
+        if self._awaited is None:
+            self._answer(requests)
+        else:
+            self._behind += requests
+
+    def _answer(self, requests: list[PolicyRequest | ProtocolFault], *, waited: bool = False) -> None:
+        """Answer up to one that waits; `waited`: the first has done so."""
+        service, now = self._service, time.time_ns() // 1000
+        counts, refused, waits = service.counts, service.refusals.refused, service.waiting.wait_s
         out: list[bytes] = []
-        for request in self._feed(data):
+        for at, request in enumerate(requests):
             if isinstance(request, ProtocolFault):
                 self._drop(request, out)
                 return
+            if (
+                waits
+                and request.protocol_state == RCPT
+                and not (waited and at == 0)
+                and self._begins_to_wait(request, now)
+            ):
+                self._behind = requests[at:]
+                self._transport.pause_reading()
+                break
             counts.requests += 1
             refusal = self._refusal(request, now)
             if refusal is None:
                 out.append(DUNNO)
                 if refused and request.client_address in refused:
-                    self._service.refusals.accepted(request.client_address)
+                    service.refusals.accepted(request.client_address)
             else:
-                counts.refused += 1
+                counts.refused += not refusal.puts_off
                 out.append(refusal.action)
-                self._service.refusals.note(refusal, now)
+                service.refusals.note(refusal, now)
         if out:
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+
+    def _begins_to_wait(self, request: PolicyRequest, now: int) -> bool:
+        client = self._service.answers.awaited(request, now)
+        if client is None or not self._service.waiting.begin(client, self._go_on, now):
+            return False
+        self._awaited = client
+        return True
+
+    def _go_on(self) -> None:
+        """The wait is over: answer the request that waited, and what came behind it."""
+        self._awaited = None
+        if self._transport.is_closing():
+            return
+        behind, self._behind = self._behind, []
+        self._answer(behind, waited=True)
+        self._read_on()
 
     def _drop(self, fault: ProtocolFault, answered: list[bytes]) -> None:
         """Close after the answers to what came before the fault: no answer is better than a wrong one."""
@@ -118,13 +162,20 @@ class PolicyConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The peer does not read its answers: nothing more is read from it until it does."""
+        self._full = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        if not self._transport.is_closing():
+        self._full = False
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if not (self._full or self._awaited is not None or self._transport.is_closing()):
             self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._awaited is not None:
+            self._service.waiting.leave(self._awaited, self._go_on)
         self._service.open.discard(self)
         if not self._service.open:
             self._service.emptied.set()
@@ -171,6 +222,7 @@ class PolicyServer:
         """Stop accepting, finish writing what was answered, close; peers that don't read are cut off."""
         for server in self._servers:
             server.close()
+        self.service.waiting.end_all()
         for connection in list(self.service.open):
             connection.close()
         if self.service.open:

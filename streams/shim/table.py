@@ -5,6 +5,7 @@ whole, so a reader sees the entry before or the entry after, and takes no lock.
 """
 
 from heapq import heapify, heappop, heappush
+from sys import intern
 from typing import Final
 
 import msgspec
@@ -28,13 +29,17 @@ _HEAP_SLACK: Final = 1024
 
 
 class Held(msgspec.Struct, frozen=True, gc=False):
-    """One decision as the table holds it."""
+    """What the table keeps of one decision: no more than an answer needs."""
 
-    decision: Decision
+    trigger: Trigger
+    at: int
     ends: int
     """First instant (microseconds) at which it no longer counts."""
     refuses: bool
-    """False for a release, which is held in the place of the block it ended."""
+    """False for a release, which is held in the place of the block it ended; for a `pass`; and in shadow."""
+    code: int
+    reason: str
+    rule: str
 
 
 class DecisionTable:
@@ -55,23 +60,41 @@ class DecisionTable:
         """What is held of the client, in order of precedence; some of it may have ended."""
         return self._by_client.get(client, ())
 
+    def known(self, client: Client, trigger: Trigger, now: int) -> bool:
+        """Whether anything of this trigger is held that has not ended: a block, a `pass`, a release."""
+        held = self._known(client, trigger)
+        return held is not None and now < held.ends
+
     def apply(self, decision: Decision, now: int) -> None:
         """Take a decision in. Of one (trigger, client) the one with the latest `at` holds, whatever the
         order of arrival, and of equal ones the last to arrive, as compaction keeps it.
 
         A release is held until the block that it ended would have ended by itself, so that the block
-        stays released when it is delivered again.
+        stays released when it is delivered again. First greylist attempts (`defer`) are no business of the
+        table.
         """
-        if decision.trigger not in _RANK:
+        if decision.trigger not in _RANK or decision.action == "defer":
             return
         known = self._known(decision.client, decision.trigger)
-        if known is not None and known.decision.at > decision.at:
+        if known is not None and known.at > decision.at:
             return
         ends = FOREVER if decision.until is None else int(decision.until)
         if decision.action == "release":
             ends = known.ends if known is not None else 0
         if ends > now:
-            self._hold(Held(decision, ends, decision.action == "block"))
+            refuses = decision.action == "block" and not decision.shadow
+            self._hold(
+                decision.client,
+                Held(
+                    decision.trigger,
+                    int(decision.at),
+                    ends,
+                    refuses,
+                    decision.code,
+                    intern(decision.reason),
+                    intern(decision.rule),
+                ),
+            )
         elif known is not None:
             self._drop(decision.client, decision.trigger)
 
@@ -81,22 +104,21 @@ class DecisionTable:
             self._end_first()
 
     def _known(self, client: Client, trigger: Trigger) -> Held | None:
-        return next((it for it in self.of(client) if it.decision.trigger == trigger), None)
+        return next((it for it in self.of(client) if it.trigger == trigger), None)
 
-    def _hold(self, new: Held) -> None:
-        client, trigger = new.decision.client, new.decision.trigger
+    def _hold(self, client: Client, new: Held) -> None:
         held = self.of(client)
-        kept = [it for it in held if it.decision.trigger != trigger]
+        kept = [it for it in held if it.trigger != new.trigger]
         self._by_client[client] = tuple(
-            sorted([*kept, new], key=lambda it: _RANK[it.decision.trigger]) if kept else (new,)
+            sorted([*kept, new], key=lambda it: _RANK[it.trigger]) if kept else (new,)
         )
         self._count += len(kept) + 1 - len(held)
-        heappush(self._ending, (new.ends, client, trigger))
+        heappush(self._ending, (new.ends, client, new.trigger))
         while self._count > self._capacity:
             self._end_first()
         if len(self._ending) > 2 * self._count + _HEAP_SLACK:
             self._ending = [
-                (it.ends, name, it.decision.trigger) for name, all_ in self._by_client.items() for it in all_
+                (it.ends, name, it.trigger) for name, all_ in self._by_client.items() for it in all_
             ]
             heapify(self._ending)
 
@@ -109,7 +131,7 @@ class DecisionTable:
 
     def _drop(self, client: Client, trigger: Trigger) -> None:
         held = self.of(client)
-        kept = tuple(it for it in held if it.decision.trigger != trigger)
+        kept = tuple(it for it in held if it.trigger != trigger)
         self._count -= len(held) - len(kept)
         if kept:
             self._by_client[client] = kept

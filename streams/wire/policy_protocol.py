@@ -30,6 +30,17 @@ class PolicyRequest(msgspec.Struct, frozen=True, gc=False):
     client_address: bytes = b""
     protocol_state: bytes = b""
     """`CONNECT`, `EHLO`, `HELO`, `MAIL`, `RCPT`, `DATA`, `END-OF-MESSAGE`, `VRFY`, `ETRN`."""
+    lines: bytes = b""
+    """All of it, between line ends: what else it says is looked up when it is asked for."""
+
+    def attribute(self, name: bytes) -> bytes:
+        """The value of any attribute (`sender`, `helo_name`, …) as Postfix wrote it; empty where it is not
+        there."""
+        return _last(self.lines, b"\n" + name + b"=")
+
+    def text(self, name: bytes) -> str:
+        """The same as text; what is no UTF-8 becomes `�`."""
+        return self.attribute(name).decode("utf-8", "replace")
 
 
 class ProtocolFault(msgspec.Struct, frozen=True):
@@ -106,7 +117,7 @@ def _read(block: bytes) -> PolicyRequest | ProtocolFault:
     lines = b"\n" + block + b"\n"
     if _last(lines, b"\nrequest=") != KIND:
         return ProtocolFault("not a request=smtpd_access_policy")
-    return PolicyRequest(_last(lines, b"\nclient_address="), _last(lines, b"\nprotocol_state="))
+    return PolicyRequest(_last(lines, b"\nclient_address="), _last(lines, b"\nprotocol_state="), lines)
 
 
 def _last(lines: bytes, name: bytes) -> bytes:

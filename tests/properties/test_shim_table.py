@@ -61,7 +61,7 @@ def test_table_is_the_list(history: list[tuple[int, Decision, bool]]) -> None:
         # what ended is forgotten by purge at any moment, so the list forgets it as well: compare after one
         table.purge(now)
         found = [
-            (client, held.decision.trigger, held.ends)
+            (client, held.trigger, held.ends)
             for client in _CLIENTS
             for held in table.of(Client(client))
             if held.refuses and now < held.ends

@@ -60,6 +60,18 @@ def test_the_tables_are_those_the_sink_fills(clickhouse: ClickHouse) -> None:
         assert all(comment for _, _, comment in found)
 
 
+def test_rows_stored_before_0006_have_the_defaults(clickhouse: ClickHouse) -> None:
+    all_of_them = read_migrations()
+    migrate(clickhouse, all_of_them[:5])
+    columns: list[list[object]] = [[1_000_000], ["192.0.2.7"], ["::ffff:192.0.2.7"]]
+    for table in ("events", "decisions", "warnings"):
+        clickhouse.insert(table, ["at", "client", "address"], columns, token=table)
+    assert migrate(clickhouse, all_of_them) == [each.name for each in all_of_them[5:]]
+    assert clickhouse.rows("SELECT ttl_s FROM events") == [(0,)]
+    assert clickhouse.rows("SELECT shadow, triplet, pool FROM decisions") == [(False, "", "")]
+    assert clickhouse.rows("SELECT about, text FROM warnings") == [("limit", "")]
+
+
 def test_a_changed_file_is_refused_before_anything_is_done(clickhouse: ClickHouse) -> None:
     first = Migration("0001_a.sql", "CREATE TABLE IF NOT EXISTS a (n UInt8) ENGINE = MergeTree ORDER BY n;\n")
     second = Migration(

@@ -2,48 +2,34 @@
 
 import os
 import random
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from confluent_kafka import Producer
+from msgspec.structs import replace
 
-from streams.audit.clickhouse import ClickHouse
-from streams.audit.migrations import migrate
 from streams.audit.run import run_sink
-from streams.config import ClickHouseSettings, KafkaSettings, Settings
+from streams.config import KafkaSettings, Settings
 from streams.embedded.broker import Broker, open_broker
-from streams.embedded.clickhouse import EmbeddedClickHouse
-from streams.errors import GoawayError
 from streams.kafka import create_topics
 from streams.model.client import Address, Client
 from streams.model.decision import Decision, Evidence, LimitWarning
 from streams.model.event import Event
 from streams.model.instant import Instant, parse_instant
 from streams.status import StatusFile, read_status
-from streams.topics import DEADLETTERS, DECISIONS, EVENTS, WARNINGS
+from streams.topics import DEADLETTERS, DECISIONS, EVENTS, POLICY, WARNINGS
 from streams.wire.frames import encode, encode_frame
 from tests.stack.brokers import BOTH, start_or_skip
+from tests.stack.sink_process import SinkProcess, Store, wait_until
 
 pytestmark = pytest.mark.needs("chdb")
 
 MONTH_ENDS: Final = parse_instant("2026-02-01T00:00:00Z")
-SINK: Final = """
-import os, signal, threading
-from pathlib import Path
-from streams.audit.run import run_sink
-from streams.config import read_settings
-from streams.status import StatusFile
-stop = threading.Event()
-signal.signal(signal.SIGTERM, lambda *_: stop.set())
-run_sink(read_settings(os.environ), status=StatusFile(Path(os.environ["STATUS"])), stop=stop)
-"""
 PLACES: Final = "kafka_epoch, kafka_partition, kafka_offset, frame_index"
 
 
@@ -58,74 +44,11 @@ def own_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broke
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator["Store"]:
+def store(tmp_path: Path) -> Iterator[Store]:
     """A ClickHouse of this test alone, migrated: a test may kill it."""
     store = Store(tmp_path / "clickhouse")
     yield store
     store.child.stop()
-
-
-class Store:
-    """The embedded engine on one folder and one port, however often it is killed."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.child = EmbeddedClickHouse()
-        self.settings: ClickHouseSettings = self.child.start(folder)
-        migrate(ClickHouse(self.settings))
-
-    def kill_and_start(self, away_s: float = 0.0) -> None:
-        assert self.child.pid is not None
-        os.kill(self.child.pid, 9)
-        self.child.stop()
-        time.sleep(away_s)
-        self.child = EmbeddedClickHouse()
-        self.child.start(self._folder, port=self.settings.port, password=self.settings.password)
-
-    def rows(self, query: str) -> list[tuple[object, ...]]:
-        client = ClickHouse(self.settings)
-        try:
-            return client.rows(query)
-        finally:
-            client.close()
-
-    def count(self, table: str) -> int:
-        return int(str(self.rows(f"SELECT count() FROM {table}")[0][0]))
-
-    def ids(self) -> list[str]:
-        return sorted(str(row[0]) for row in self.rows("SELECT id FROM events"))
-
-
-class SinkProcess:
-    """`run_sink` in a process that can be killed."""
-
-    def __init__(self, broker: Broker, store: Store, status: Path) -> None:
-        self._environment = {
-            **os.environ,
-            "GOAWAY_KAFKA": broker.address,
-            "GOAWAY_CLICKHOUSE": f"{store.settings.host}:{store.settings.port}",
-            "GOAWAY_CLICKHOUSE_USER": store.settings.user,
-            "GOAWAY_CLICKHOUSE_PASSWORD": store.settings.password,
-            "GOAWAY_CLICKHOUSE_DATABASE": store.settings.database,
-            "STATUS": str(status),
-        }
-        self.start()
-
-    def start(self) -> None:
-        self._process = subprocess.Popen([sys.executable, "-c", SINK], env=self._environment)
-
-    def kill_and_start(self) -> None:
-        assert self._process.poll() is None, "it ended by itself"
-        self._process.kill()
-        self._process.wait()
-        self.start()
-
-    def stop(self) -> int:
-        self._process.terminate()
-        try:
-            return self._process.wait(30)
-        finally:
-            self._process.kill()
 
 
 def event(number: int) -> Event:
@@ -175,19 +98,6 @@ def produce(address: str, topic: str, *values: bytes, partition: int = 0) -> Non
     assert producer.flush(30) == 0
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    """Fail where the condition does not come true; ClickHouse may be away meanwhile."""
-    ends = time.monotonic() + timeout_s
-    while time.monotonic() < ends:
-        try:
-            if condition():
-                return
-        except GoawayError:
-            pass
-        time.sleep(0.1)
-    pytest.fail("did not come true in time")
-
-
 def assert_exactly(store: Store, ids: list[str]) -> None:
     """Every event once, and no place in the log twice."""
     stored = Counter(store.ids())
@@ -230,9 +140,20 @@ def test_every_topic_has_its_table(own_broker: Broker, store: Store, tmp_path: P
         event="e",
         host="mx",
     )
+    deferred = replace(
+        decision, id="g", action="defer", trigger="greylist", shadow=True, triplet="ab:cd", pool="example.org"
+    )
+    nobody: dict[str, Any] = {"address": Address("::")}
+    broken = replace(
+        warning, id="z", client=Client("zen.example"), rule="", about="zone", text="broken", **nobody
+    )
+    marker = replace(event(3), kind="policy", client=Client("policy"), detail="7 6 0123abcd", **nobody)
+    answers = replace(event(4), kind="reputation", detail="zen.example 127.0.0.2", ttl_s=900)
     produce(own_broker.address, EVENTS, encode_frame([event(1)]) + b"garbage\n" + encode(event(2)))
-    produce(own_broker.address, DECISIONS, encode(decision), b"{}")
-    produce(own_broker.address, WARNINGS, encode(warning))
+    produce(own_broker.address, EVENTS, encode_frame([marker, answers]), partition=1)
+    produce(own_broker.address, DECISIONS, encode(decision), b"{}", encode(deferred))
+    produce(own_broker.address, WARNINGS, encode(warning), encode(broken))
+    produce(own_broker.address, POLICY, b"{}")  # its key is no entry's, and it has no number: a dead letter
     produce(own_broker.address, DEADLETTERS, b'{"source":"f","position":3,"reason":"r","text":"t"}', b"\xff")
     status = tmp_path / "status.json"
     stop = threading.Event()
@@ -242,19 +163,35 @@ def test_every_topic_has_its_table(own_broker: Broker, store: Store, tmp_path: P
     )
     sink.start()
     try:
-        wait_until(lambda: store.count("deadletters") == 4 and store.count("warnings") == 1)
-        wait_until(lambda: store.ids() == [event(1).id, event(2).id])
+        wait_until(lambda: store.count("deadletters") == 5 and store.count("warnings") == 2)
+        wait_until(lambda: store.ids() == [event(number).id for number in range(1, 5)])
         wait_until(lambda: (read_status(status) or {}).get("lag") == 0)
     finally:
         stop.set()
         sink.join(30)
     facts = read_status(status)
     assert facts is not None
-    assert (facts["state"], facts["rows"], facts["unreadable"]) == ("stopped", 8, 3)
+    assert (facts["state"], facts["rows"], facts["unreadable"]) == ("stopped", 13, 4)
     assert store.rows(
         "SELECT id, toUnixTimestamp64Micro(at), until, toString(address), evidence_note, code FROM decisions"
+        " WHERE NOT shadow"
     ) == [("d", at, None, "2001:db8::1", "Büro", 551)]
-    assert store.rows("SELECT toString(address), frame_index FROM events ORDER BY frame_index") == [
+    assert store.rows("SELECT id, action, triplet, pool FROM decisions WHERE shadow") == [
+        ("g", "defer", "ab:cd", "example.org")
+    ]
+    assert store.rows("SELECT about, client, toString(address), text FROM warnings ORDER BY about") == [
+        ("limit", "2001:db8::/64", "2001:db8::1", ""),
+        ("zone", "zen.example", "::", "broken"),
+    ]
+    assert store.rows(
+        "SELECT kind, client, toString(address), ttl_s FROM events WHERE kafka_partition = 1 ORDER BY kind"
+    ) == [
+        ("policy", "policy", "::", 0),
+        ("reputation", "192.0.2.7", "::ffff:192.0.2.7", 900),
+    ]
+    assert store.rows(
+        "SELECT toString(address), frame_index FROM events WHERE kafka_partition = 0 ORDER BY frame_index"
+    ) == [
         ("::ffff:192.0.2.7", 0),
         ("::ffff:192.0.2.7", 1),
     ]
@@ -263,6 +200,7 @@ def test_every_topic_has_its_table(own_broker: Broker, store: Store, tmp_path: P
         (DEADLETTERS, f"{DEADLETTERS}/0", 1, "\\xff"),
         (DECISIONS, f"{DECISIONS}/0", 1, "{}"),
         (EVENTS, f"{EVENTS}/0", 0, "garbage"),
+        (POLICY, f"{POLICY}/0", 0, "{}"),
     ]
 
 

@@ -51,7 +51,9 @@ def advice(
     policy: str, *decisions: Decision, address: str = ADDRESS, trouble: LimitWarning | None = None
 ) -> list[tuple[str, str]]:
     index = PolicyIndex(read_policy(policy))
-    said = {(trouble.about, str(trouble.client)): trouble} if trouble else {}
+    said: dict[tuple[str, str], LimitWarning] = {}
+    if trouble:
+        said[trouble.about, trouble.client] = trouble
     found = findings(index, parse_address(address), decisions, NOW, trouble=said)
     return [(it.what, it.command) for it in found]
 

@@ -37,7 +37,22 @@ def test_case(case: PolicyCase, size: int) -> None:
 
 def test_reads_what_is_asked_and_ignores_the_rest() -> None:
     asked = b"recipient=x@example.org\nclient_address=192.0.2.1\nprotocol_state=RCPT\n" + KIND_LINE + b"\n"
-    assert PolicyReader().feed(asked) == [PolicyRequest(b"192.0.2.1", b"RCPT")]
+    (request,) = PolicyReader().feed(asked)
+    assert isinstance(request, PolicyRequest)
+    assert (request.client_address, request.protocol_state) == (b"192.0.2.1", b"RCPT")
+    assert request.text(b"recipient") == "x@example.org"
+    assert request.attribute(b"sender") == b""
+
+
+@pytest.mark.parametrize("size", BUFFER_SIZES)
+def test_any_attribute_can_be_asked_for_and_the_last_of_a_name_counts(size: int) -> None:
+    sent = KIND_LINE + b"sender=a@example.org\nxsender=no\nsender=b=c@example.org\nhelo_name=\xff\xc3\xbc\n\n"
+    (request,) = _fed(sent, size)
+    assert isinstance(request, PolicyRequest)
+    assert request.attribute(b"sender") == b"b=c@example.org"
+    assert request.attribute(b"ender") == b""
+    assert request.text(b"helo_name") == "\ufffd\xfc"
+    assert request.client_address == b""
 
 
 def test_a_reader_after_a_fault_reads_nothing() -> None:
@@ -53,7 +68,7 @@ def test_a_request_of_exactly_the_bound_is_read(size: int) -> None:
         lines.append(b"a=" + b"x" * (min(left, 8000) - 3))
     asked = b"\n".join(lines) + b"\n\n"
     assert len(asked) == MAX_REQUEST_BYTES + 2
-    assert _fed(asked, size) == [PolicyRequest()]
+    assert _fed(asked, size) == [PolicyRequest(lines=b"\n" + asked[:-1])]
     longer = asked.replace(b"a=", b"ab=", 1)
     assert _fed(longer, size) == [ProtocolFault(f"a request of more than {MAX_REQUEST_BYTES} bytes")]
 

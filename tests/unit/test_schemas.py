@@ -143,6 +143,8 @@ def test_every_field_is_a_column_of_its_type(name: str) -> None:
             assert column.type == "IPv6"
         elif described.get("type") == "integer":
             assert (described["minimum"], described["maximum"]) == BOUNDS[column.type], field
+        elif described.get("type") == "boolean":
+            assert column.type == "Bool"
         elif "enum" in described:
             assert column.type == tables.LABEL
         else:
@@ -176,10 +178,50 @@ def columns_of(statement: str) -> list[tuple[str, str, str]]:
     return [(match["name"], match["type"], match["comment"]) for _, match in matches if match]
 
 
+ADDED: Final = re.compile(
+    r"^    ADD COLUMN IF NOT EXISTS (?P<name>\w+) (?P<type>\S+?(?:\(.*?\)+)?)(?: DEFAULT '\w+')?"
+    r" COMMENT '(?P<comment>(?:[^'\\]|\\.)+)'(?: CODEC\(.+\))? AFTER (?P<after>\w+),?$"
+)
+RECOMMENTED: Final = re.compile(
+    r"^    COMMENT COLUMN IF EXISTS (?P<name>\w+) '(?P<comment>(?:[^'\\]|\\.)+)',?$"
+)
+
+
+def columns() -> dict[str, list[tuple[str, str, str]]]:
+    """(name, type, comment) of every table's columns, after all migrations."""
+    found = {name: columns_of(statement) for name, statement in created().items()}
+    for migration in read_migrations():
+        for statement in migration.statements:
+            head, *actions = statement.splitlines()
+            if not head.startswith("ALTER TABLE "):
+                continue
+            table = found[head.removeprefix("ALTER TABLE ")]
+            for action in actions:
+                names = [name for name, _, _ in table]
+                if match := ADDED.match(action):
+                    table.insert(
+                        names.index(match["after"]) + 1, (match["name"], match["type"], match["comment"])
+                    )
+                else:
+                    match = RECOMMENTED.match(action)
+                    assert match, action
+                    at = names.index(match["name"])
+                    table[at] = (table[at][0], table[at][1], match["comment"])
+    return found
+
+
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 def test_sql_creates_what_the_sink_fills(table: Table) -> None:
-    in_sql = [(name, kind) for name, kind, _ in columns_of(created()[table.name])]
+    in_sql = [(name, kind) for name, kind, _ in columns()[table.name]]
     assert in_sql == [*((column.name, column.type) for column in table.columns), *PLACE]
+
+
+def test_comments_name_every_choice() -> None:
+    for name, table in STORED.items():
+        comments = {column: comment for column, _, comment in columns()[table.name]}
+        for field, described in properties(name).items():
+            for choice in described.get("enum", ()):
+                assert re.search(rf"\b{choice}\b", comments[field]), (table.name, field, choice)
 
 
 def test_every_table_and_column_is_described_and_deduplicates() -> None:
@@ -219,6 +261,7 @@ EVENTS = ADDRESSES.flatmap(
         **dict.fromkeys(("queue_id", "sasl_user", "violation", "detail", "source"), TEXTS),
         code=U16,
         size=U64,
+        ttl_s=U32,
         position=U64,
     )
 )
@@ -231,11 +274,16 @@ DECISIONS = st.builds(
     client=ADDRESSES.map(client_of),
     trigger=st.sampled_from(get_args(Trigger)),
     code=U16,
-    **dict.fromkeys(("rule", "reason", "policy", "session", "host"), TEXTS),
+    shadow=st.booleans(),
+    **dict.fromkeys(("rule", "reason", "policy", "session", "host", "triplet", "pool"), TEXTS),
     **WHOSE,
 )
 WARNINGS = st.builds(
-    LimitWarning, client=ADDRESSES.map(client_of), rule=TEXTS, policy=TEXTS, host=TEXTS, **WHOSE
+    LimitWarning,
+    client=ADDRESSES.map(client_of) | TEXTS.filter(bool).map(Client),  # a zone's domain, a stage's name
+    about=st.sampled_from(["limit", "zone", "partner", "pipeline"]),
+    **dict.fromkeys(("rule", "policy", "host", "text"), TEXTS),
+    **WHOSE,
 )
 LETTERS = st.builds(dead_letter, TEXTS, U64, TEXTS, st.binary(max_size=MAX_LETTER_TEXT + 9))
 
@@ -281,7 +329,26 @@ EVENT: Final = Event(
 )
 
 
-@pytest.mark.parametrize("field", ["code", "size", "position"])
+def test_what_no_client_did_fits_too() -> None:
+    nobody: dict[str, Any] = {"client": Client("policy"), "address": Address("::")}
+    check("event", msgspec.structs.replace(EVENT, kind="policy", detail="7 6 0123abcd", **nobody))
+    nobody["client"] = Client("zen.spamhaus.org")
+    trouble = LimitWarning(
+        id="w",
+        at=EVENT.at,
+        rule="",
+        evidence=Evidence(),
+        policy="p",
+        event="",
+        host="",
+        about="zone",
+        text="zen.spamhaus.org does not answer",
+        **nobody,
+    )
+    check("warning", trouble)
+
+
+@pytest.mark.parametrize("field", ["code", "size", "ttl_s", "position"])
 @pytest.mark.parametrize("beyond", [-1, 1])
 def test_a_number_out_of_range_fits_neither_schema_nor_table(field: str, beyond: int) -> None:
     column = next(column for column in tables.EVENT_ROWS.columns if column.name == field)

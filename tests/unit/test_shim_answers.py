@@ -7,8 +7,9 @@ import pytest
 from streams.model.instant import MICROSECONDS
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
-from streams.shim.answers import MAX_REPLY, Answers, Refusal
+from streams.shim.answers import Answers
 from streams.shim.refusal_log import MAX_CLIENTS, QUIET_S, RefusalLog
+from streams.shim.reply import MAX_REPLY, Refusal
 from streams.shim.table import DecisionTable
 from streams.wire.policy_protocol import PolicyRequest
 from streams.wire.policy_toml import read_policy

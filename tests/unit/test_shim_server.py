@@ -98,7 +98,7 @@ def test_counts_go_into_the_status_file(tmp_path: Path) -> None:
         log = shim.log.read_text()
         assert f"refused 198.51.100.7 at CONNECT: {REFUSED} (blocks, until the entry is removed)" in log
         assert "connection dropped: a line that is not name=value" in log
-        assert log.count("does not answer") == 1
+        assert log.count("decisions known, until they expire") == 1
 
 
 def test_connections_beyond_the_cap_are_closed_and_the_others_are_served(tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 """What the table holds, in which order, and that it does not grow without end."""
 
+from msgspec.structs import replace
+
 from streams.model.client import Client
-from streams.model.decision import Decision
 from streams.shim.table import FOREVER, DecisionTable
 from tests.policy_cases import decision
 
 
 def _held(table: DecisionTable, client: str = "192.0.2.1") -> list[tuple[str, int, bool]]:
-    return [(it.decision.trigger, it.ends, it.refuses) for it in table.of(Client(client))]
+    return [(it.trigger, it.ends, it.refuses) for it in table.of(Client(client))]
 
 
 def test_triggers_are_held_in_order_of_precedence() -> None:
@@ -79,5 +80,23 @@ def test_of_equal_instants_the_last_to_arrive_holds() -> None:
     first, second = (decision("rate", "192.0.2.1", 5, 50, reason) for reason in ("first", "second"))
     table.apply(first, 5)
     table.apply(second, 5)
-    kept: list[Decision] = [it.decision for it in table.of(Client("192.0.2.1"))]
-    assert kept == [second]
+    assert [it.reason for it in table.of(Client("192.0.2.1"))] == ["second"]
+
+
+def test_what_is_in_shadow_or_lets_through_is_held_and_refuses_nobody() -> None:
+    table = DecisionTable()
+    table.apply(replace(decision("rate", "192.0.2.1", 1, 50), shadow=True), 1)
+    table.apply(decision("reputation", "192.0.2.1", 1, 50, action="pass"), 1)
+    assert _held(table) == [("rate", 50, False), ("reputation", 50, False)]
+    assert table.known(Client("192.0.2.1"), "reputation", 49)
+    assert not table.known(Client("192.0.2.1"), "reputation", 50)
+    assert not table.known(Client("192.0.2.1"), "greylist", 1)
+
+
+def test_a_later_pass_ends_a_block_and_a_first_attempt_does_not() -> None:
+    table = DecisionTable()
+    table.apply(decision("greylist", "192.0.2.1", 1, 50), 1)
+    table.apply(replace(decision("greylist", "192.0.2.1", 2, 60, action="defer"), triplet="a:b"), 2)
+    assert _held(table) == [("greylist", 50, True)]
+    table.apply(decision("greylist", "192.0.2.1", 3, 60, action="pass"), 3)
+    assert _held(table) == [("greylist", 60, False)]

@@ -13,6 +13,7 @@ from streams.config import KafkaSettings, Settings, parse_host_port
 from streams.embedded.broker import KINDS, Broker, open_broker
 from streams.embedded.up.child import Child
 from streams.embedded.up.plan import Part, Plan
+from streams.embedded.up.policy_keeper import PolicyKeeper
 from streams.embedded.up.sample import SampleFeed
 from streams.embedded.up.storage import Storage
 from streams.errors import GoawayError
@@ -37,6 +38,7 @@ class Pipeline:
         self._clickhouse: Storage | None = None
         self._children: list[Child] = []
         self._feed: SampleFeed | None = None
+        self._policy = PolicyKeeper(plan.policy, plan.data, say=say)
 
     @property
     def kafka(self) -> KafkaSettings:
@@ -63,6 +65,7 @@ class Pipeline:
         self._settings = replace(self._settings, kafka=replace(self._settings.kafka, bootstrap=address))
         created = create_topics(self.kafka, partitions=plan.partitions)
         self._say("topics", f"{len(created)} created" if created else "all there")
+        self._policy.start(self.kafka)
         if plan.clickhouse != "none":
             self._clickhouse = Storage(plan, self._say)
             self._clickhouse.start(self._environ(), self._start_sink)
@@ -80,13 +83,23 @@ class Pipeline:
                 self._say(child.name, said)
         if self._clickhouse is not None:
             self._clickhouse.tend()
+        if self._policy.wants_reputation and not any(it.name == "reputation" for it in self._children):
+            self._add("reputation", "reputation", "--instance", "up")
         self._watch_memory()
+
+    def _add(self, name: str, *arguments: str) -> None:
+        """Start one more stage, which from now on is looked after like the others."""
+        policy = ("--policy", str(self.plan.policy)) if self.plan.policy else ()
+        child = self._child(name, *arguments, *policy)
+        child.start()
+        self._children.append(child)
 
     def stop(self) -> None:
         """The shipper first, then what works on what it sent, then the services below."""
         if self._feed is not None:
             self._feed.stop()
-        order = {"ship": 0, "sample": 0, "worker": 1, "sink": 2, "shim": 3}
+        self._policy.stop()
+        order = {"ship": 0, "sample": 0, "reputation": 0, "worker": 1, "notify": 2, "sink": 2, "shim": 3}
         for child in sorted(self._children, key=lambda one: order.get(one.name.partition("-")[0], 1)):
             child.stop()
         if self._clickhouse is not None:
@@ -156,6 +169,8 @@ class Pipeline:
         if plan.logs:
             state = str(plan.data / "ship")
             stages.append(self._child("ship", "ship", "--state", state, *zone, *policy, *map(str, plan.logs)))
+        if any(os.environ.get(name) for name in ("GOAWAY_NOTIFY_URLS", "GOAWAY_NOTIFY_URLS_FILE")):
+            stages.append(self._child("notify", "notify", "--data", str(plan.data), *policy))
         return stages
 
     def _start_sink(self) -> None:
@@ -164,6 +179,7 @@ class Pipeline:
         )
         sink.start()
         self._children.append(sink)
+        self._write_place()
 
     @property
     def _volatile(self) -> bool:
@@ -184,6 +200,8 @@ class Pipeline:
         try:
             broker.start()
             create_topics(self.kafka, partitions=self.plan.partitions)
+            if not broker.durable:
+                self._policy.apply(self.kafka)
         except GoawayError as error:
             self._say("broker", str(error))
             time.sleep(1.0)
@@ -211,5 +229,11 @@ class Pipeline:
 
     def _write_place(self) -> None:
         """For `goaway status` from another terminal: addresses, no secrets."""
-        place = {"pid": os.getpid(), "kafka": self.kafka.bootstrap, "listen": list(self.plan.listen)}
+        place = {
+            "pid": os.getpid(),
+            "kafka": self.kafka.bootstrap,
+            "listen": list(self.plan.listen),
+            "clickhouse": self._clickhouse.environ.get("GOAWAY_CLICKHOUSE", "") if self._clickhouse else "",
+            "embedded": self.plan.clickhouse == "embedded",
+        }
         (self.plan.data / "up.json").write_text(json.dumps(place))

@@ -1,0 +1,134 @@
+"""A change of the policy as a command makes it: the difference in words, the change, how to take it back."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import click
+
+from streams.cli.options import now
+from streams.cli.policy_options import Changing, entries_of_file
+from streams.policy_writer import change_policy, read_policy_log
+from streams.wire.policy_entries import Entries, policy_of
+from streams.wire.policy_log import Change
+from streams.wire.policy_remarks import remarks
+from streams.wire.policy_words import differences
+
+Edit = Callable[[Entries], Entries]
+
+SHOWN_LINES: Final = 20
+"""Lines of a difference on the screen; `--json` has all of them."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """An edit that remembers what it was given last and what it made of it."""
+
+    edit: Edit
+    before: Entries
+    after: Entries
+
+    def __call__(self, entries: Entries) -> Entries:
+        self.before = dict(entries) or self.before
+        self.after = self.edit(entries)
+        return self.after
+
+    @property
+    def words(self) -> list[str]:
+        """The difference."""
+        return differences(self.before, self.after)
+
+    @property
+    def new_remarks(self) -> list[str]:
+        """What should be said of the policy now, and was not to be said before."""
+        at = now()
+        known = set(remarks(policy_of(self.before), at))
+        return [remark for remark in remarks(policy_of(self.after), at) if remark not in known]
+
+
+def carry_out(
+    changing: Changing,
+    edit: Edit,
+    what: str,
+    *,
+    whole: bool = False,
+    done: Sequence[str] = (),
+) -> Change | None:
+    """Make the change and say what it did. `whole`: what `edit` leaves does not depend on what was before.
+
+    `done` are further lines for the reader, such as what to do next.
+    """
+    base = entries_of_file(changing.base)
+    attempt = Attempt(edit, base, base)
+    change = change_policy(
+        changing.kafka,
+        {} if whole else base,
+        attempt,
+        who=changing.by,
+        what=what,
+        note=changing.note,
+    )
+    say(changing, attempt, change, done=done)
+    return change
+
+
+def say(changing: Changing, attempt: Attempt, change: Change | None, *, done: Sequence[str] = ()) -> None:
+    """Print what a change did, or that there was nothing to change."""
+    words = attempt.words if change is not None else []
+    notes = attempt.new_remarks if change is not None else []
+    if changing.as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "change": change.number if change else None,
+                    "version": change.version if change else policy_of(attempt.after).version,
+                    "by": changing.by,
+                    "kafka": changing.kafka.bootstrap,
+                    "differences": words,
+                    "remarks": notes,
+                    "undo": undo_command(change) if change else None,
+                }
+            )
+        )
+        return
+    if change is None:
+        click.echo(f"nothing to change: the policy on Kafka at {changing.kafka.bootstrap} says so already")
+        return
+    print_words(words)
+    for remark in notes:
+        click.secho(f"note: {remark}", fg="yellow")
+    for line in done:
+        click.echo(line)
+    click.echo(
+        f"change {change.number} by {change.who}, version {change.version}, on Kafka at "
+        f"{changing.kafka.bootstrap}. To take it back: {undo_command(change)}"
+    )
+
+
+def undo_command(change: Change) -> str:
+    """The command that takes a change back."""
+    return f"goaway policy undo {change.number}"
+
+
+def print_words(words: Sequence[str]) -> None:
+    """The difference, a line each, as far as it fits."""
+    for line in words[:SHOWN_LINES]:
+        click.echo(line)
+    if len(words) > SHOWN_LINES:
+        click.echo(f"… and {len(words) - SHOWN_LINES} more")
+
+
+def confirmed(changing: Changing, attempt: Attempt, *, yes: bool) -> bool:
+    """Whether to go on: asked where a person is there to answer and `--yes` does not answer for him."""
+    if yes or changing.as_json or not sys.stdin.isatty():
+        return True
+    print_words(attempt.words)
+    return click.confirm("Apply this?", default=False)
+
+
+def in_force(changing: Changing) -> tuple[int, Entries]:
+    """Number and entries of the policy on Kafka; 0 and those of the base where there was no change yet."""
+    log = read_policy_log(changing.kafka)
+    return log.number, dict(log.entries) if log.number else entries_of_file(changing.base)

@@ -1,0 +1,339 @@
+"""Follows `smtp.policy` in a thread of its own: every process knows the policy in force, within milliseconds.
+
+A plain consumer, without a group, from the topic's beginning. Kafka away, topic missing, a broker in memory
+that came back empty: each is said once, and the policy known last stays in force until a change is seen.
+"""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+
+from streams.config import KafkaSettings
+from streams.errors import GoawayError, SettingsError, UnavailableError
+from streams.kafka import client_config
+from streams.model.policy import Policy
+from streams.model.standing import PolicyIndex
+from streams.topics import POLICY
+from streams.wire.policy_entries import Entries, policy_of
+from streams.wire.policy_log import CHANGE_HEADER, Change, PolicyLog, decode_number
+
+FollowerState = Literal["starting", "connected", "away", "no topic"]
+
+FETCH_WAIT_MS: Final = 10
+"""Longest time a broker may sit on a fetch: bounds what a change waits for on brokers that only look for news
+when the time is up."""
+POLL_S: Final = 0.1
+LOOK_S: Final = 1.0
+"""Pause between looks at a Kafka that is away, or at a topic that is missing."""
+KEPT_KEYS: Final = 200_000
+"""Entries of earlier changes that `at` can go back over, at most: bounds the memory."""
+KEPT_INDEXES: Final = 8
+"""Policies kept ready."""
+_PARTITION: Final = TopicPartition(POLICY, 0, OFFSET_BEGINNING)
+_GONE: Final = frozenset(
+    (KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART)
+)
+
+_log = logging.getLogger(__name__)
+
+
+class PolicyFollower:
+    """The thread and what it has seen; everything public may be used from any thread.
+
+    `on_change(number, index)` is called in the thread: once for what lay there at the start, then for each
+    change, and again after a broker that came back empty has seen its first.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        base: Policy,
+        on_change: Callable[[int, PolicyIndex], None] | None = None,
+    ) -> None:
+        """`base` is in force until a change is seen. `SettingsError` where the settings cannot be used."""
+        self.state: FollowerState = "starting"
+        self.caught_up = False
+        """Whether everything that lay there at the start, or at a broker's return, was read."""
+        self.trouble = ""
+        """Why the latest change could not be taken over; empty where it was."""
+        self._settings = settings
+        self._on_change = on_change
+        self._current = (0, PolicyIndex(base))
+        self._history = _History(PolicyIndex(base))
+        self._log = PolicyLog()
+        self._news = threading.Condition()
+        self._cluster = ""
+        """Kafka's own name. Another one is another log: a broker in memory that came back empty."""
+        self._renewed = False
+        self._assigned = False
+        self._look_at = 0.0
+        self._why = ""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="policy", daemon=True)
+        self._consumer = self._new_consumer()
+
+    @property
+    def current(self) -> tuple[int, PolicyIndex]:
+        """Number of the last change and the policy in force; 0 and the base until a change is seen."""
+        return self._current
+
+    def at(self, number: int, timeout_s: float = 10.0) -> PolicyIndex:
+        """The policy as this change left it, waited for where it was not seen yet.
+
+        0 is the base. Of a change that is no longer remembered, the earliest policy that is. A change that
+        does not appear in time is an `UnavailableError`.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self._news:
+            while number > self._history.number:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._news.wait(left):
+                    raise UnavailableError(
+                        f"change {number} of {POLICY} does not appear at {self._settings.bootstrap}",
+                        try_next="goaway policy log",
+                    )
+            return self._history.at(number)
+
+    def as_of(self, at: int) -> tuple[int, PolicyIndex]:
+        """Number and policy of the latest change made at or before this instant, in microseconds; of those
+        that are remembered the earliest where all are later."""
+        with self._news:
+            number = self._history.as_of(at)
+            return number, self._history.at(number)
+
+    @property
+    def entries(self) -> Entries:
+        """The entries of the last change; empty before any."""
+        with self._news:
+            return self._history.entries
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; waits for it, a few seconds at most."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(5.0)
+
+    def wait_until_caught_up(self, timeout_s: float) -> bool:
+        """Wait for what lies there already; whether it was read in time."""
+        with self._news:
+            return self._news.wait_for(lambda: self.caught_up, timeout_s)
+
+    def _new_consumer(self) -> Consumer:
+        config = client_config(
+            self._settings,
+            # librdkafka demands a name; nothing is committed, and no group is joined
+            group_id="goaway-policy",
+            enable_auto_commit=False,
+            enable_partition_eof=True,
+            auto_offset_reset="earliest",
+            fetch_wait_max_ms=FETCH_WAIT_MS,
+            fetch_error_backoff_ms=100,
+        )
+        try:
+            return Consumer({**config, "error_cb": self._on_error}, logger=_log)
+        except (KafkaException, ValueError) as error:
+            raise SettingsError(
+                f"Kafka settings cannot be used ({error})", try_next="check the GOAWAY_KAFKA_* variables"
+            ) from error
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._follow()
+            except Exception:
+                # the policy in force must outlive whatever this was
+                _log.exception("following %s failed; trying again in %g s", POLICY, LOOK_S)
+                self._assigned = False
+                self._stop.wait(LOOK_S)
+        self._consumer.close()
+
+    def _follow(self) -> None:
+        while not self._stop.is_set():
+            if not self._assigned or self.state != "connected":
+                self._look()
+            record = self._consumer.poll(POLL_S)
+            if record is None:
+                continue
+            error = record.error()
+            if error is None:
+                self._take(record)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._reached_end()
+            elif error.code() in _GONE:
+                self._no_topic()
+            else:
+                _log.warning("Kafka at %s: %s", self._settings.bootstrap, error.str())
+
+    def _take(self, record: Any) -> None:
+        number = decode_number(dict(record.headers() or ()).get(CHANGE_HEADER))
+        change = self._log.feed(record.key(), record.value(), number)
+        if change is not None:
+            with self._news:
+                self._history.add(change, self._log.entries)
+                self._news.notify_all()
+            if self.caught_up:
+                self._put_in_force(change)
+
+    def _reached_end(self) -> None:
+        if self.caught_up:
+            return
+        number = self._log.number
+        if number and (self._renewed or number != self._current[0]):
+            self._put_in_force(None)
+        self._renewed = False
+        with self._news:
+            self.caught_up = True
+            self._news.notify_all()
+        _log.info("caught up with %s: change %d, version %s", POLICY, number, self._current[1].version)
+
+    def _put_in_force(self, change: Change | None) -> None:
+        number = self._log.number
+        try:
+            with self._news:
+                index = self._history.at(number)
+        except GoawayError as error:
+            self.trouble = str(error)
+            _log.error("change %d cannot be taken over, the policy before it stays: %s", number, error)
+            return
+        self.trouble = ""
+        self._current = (number, index)
+        if change is not None:
+            _log.info("change %d by %s: %s", number, ascii(change.who)[1:-1], ascii(change.what)[1:-1][:200])
+        if self._on_change is not None:
+            self._on_change(number, index)
+
+    def _look(self) -> None:
+        """See whether Kafka answers and the topic is there; read it from its start where it is a new one."""
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + LOOK_S
+        try:
+            cluster = self._consumer.list_topics(POLICY, timeout=LOOK_S)
+        except KafkaException as error:
+            self._away(error.args[0].str())
+            return
+        found = cluster.topics[POLICY]
+        if found.error is not None or not found.partitions:
+            self._no_topic()
+            return
+        if self.state != "connected":
+            _log.info("connected to Kafka at %s, following %s", self._settings.bootstrap, POLICY)
+            self.state = "connected"
+        name = cluster.cluster_id or ""
+        if name != self._cluster or not self._assigned:
+            self._begin(name)
+
+    def _begin(self, cluster: str) -> None:
+        """Read from the beginning: a log of its own, with numbers of its own."""
+        self._log = PolicyLog()
+        with self._news:
+            self.caught_up = False
+            if cluster != self._cluster:
+                self._renewed = True
+                self._history = _History(self._current[1])
+        self._cluster = cluster
+        self._consumer.assign([_PARTITION])
+        self._assigned = True
+
+    def _no_topic(self) -> None:
+        if self.state != "no topic":
+            _log.warning(
+                "Kafka at %s has no topic %s: policy %s stays in force. Try: goaway topics create",
+                self._settings.bootstrap,
+                POLICY,
+                self._current[1].version,
+            )
+        self.state = "no topic"
+        self._assigned, self._cluster = False, ""
+
+    def _away(self, why: str) -> None:
+        if self.state != "away":
+            _log.warning(
+                "Kafka at %s does not answer (%s): policy %s stays in force",
+                self._settings.bootstrap,
+                ascii(why)[1:-1][:200],
+                self._current[1].version,
+            )
+        self.state = "away"
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+            self._why = error.str()
+            return
+        self._away(self._why or error.str())
+
+
+class _History:
+    """The entries after the last change, and what each change replaced: so any of them can be had back."""
+
+    def __init__(self, base: PolicyIndex) -> None:
+        self.number = 0
+        self._base = base
+        self._entries: Entries = {}
+        self._replaced: OrderedDict[int, tuple[int, dict[str, Any]]] = OrderedDict()
+        """Change → the number before it, and its keys with their values before it (None: there was none)."""
+        self._keys = 0
+        self._made: dict[int, int] = {}
+        """Change → when it was made."""
+        self._compacted = False
+        """Whether the first change seen followed others, whose policies are not known any more."""
+        self._indexes: OrderedDict[int, PolicyIndex] = OrderedDict()
+
+    def add(self, change: Change, entries: Entries) -> None:
+        """Note the entries as this change left them; one that was seen already is passed over."""
+        if change.number <= self.number:
+            return
+        if not self.number:
+            self._compacted = bool(change.after)
+        self._made[change.number] = change.at
+        before, self._entries = self._entries, dict(entries)
+        # of what came before the first change of a compacted topic nothing is known
+        if self.number or not change.after:
+            changed = [k for k in before.keys() | entries.keys() if before.get(k) != entries.get(k)]
+            self._replaced[change.number] = (self.number, {key: before.get(key) for key in changed})
+            self._keys += len(changed) + 1
+        self.number = change.number
+        while self._keys > KEPT_KEYS and len(self._replaced) > 1:
+            _, (_, dropped) = self._replaced.popitem(last=False)
+            self._keys -= len(dropped) + 1
+
+    @property
+    def entries(self) -> Entries:
+        """A copy of the entries after the last change."""
+        return dict(self._entries)
+
+    def as_of(self, at: int) -> int:
+        """The last change made by then; the earliest that is remembered where all are later; 0 where the base
+        was in force."""
+        made = [number for number, moment in self._made.items() if moment <= at]
+        return max(made) if made else min(self._made, default=0) if self._compacted else 0
+
+    def at(self, number: int) -> PolicyIndex:
+        """The policy after the last change up to this number; `PolicyError` where its entries are not one."""
+        wanted, entries = self.number, dict(self._entries)
+        for change in reversed(self._replaced):
+            if change <= number:
+                break
+            wanted, replaced = self._replaced[change]
+            for key, row in replaced.items():
+                if row is None:
+                    entries.pop(key, None)
+                else:
+                    entries[key] = row
+        if wanted == 0:
+            return self._base
+        found = self._indexes.get(wanted)
+        if found is None:
+            found = self._indexes[wanted] = PolicyIndex(policy_of(entries))
+            while len(self._indexes) > KEPT_INDEXES:
+                self._indexes.popitem(last=False)
+        return found

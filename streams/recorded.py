@@ -1,0 +1,108 @@
+"""What `smtp.decisions` and `smtp.warnings` hold about one client or subject, read once, for a person."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from streams.config import KafkaSettings
+from streams.errors import InvalidValueError
+from streams.kafka import TIMEOUT_S, client_config, events_partitions, partition_counts, unavailable
+from streams.model.client import Client
+from streams.model.decision import Decision, LimitWarning
+from streams.topics import DECISIONS, WARNINGS
+from streams.wire.frames import decode_decision, decode_warning
+from streams.wire.partition import partition_of
+
+_SILENCE_S: Final = 0.3
+"""The embedded broker's "latest" may lack a batch's tail: an end must be met with silence after it."""
+_LONGEST_S: Final = 20.0
+_LATEST: Final = 50_000
+"""Warnings read per partition, from its end."""
+
+_log = logging.getLogger(__name__)
+
+
+def decisions_of(settings: KafkaSettings, client: Client) -> list[Decision]:
+    """The latest decision of each key of this client, by time; `UnavailableError` where Kafka is away.
+
+    Reads the one partition in which the client's decisions are, from its beginning.
+    """
+    partition = partition_of(client, events_partitions(settings))
+    latest: dict[str, Decision] = {}
+    mark = client.encode()
+
+    def wanted(value: bytes) -> bool:
+        return mark in value
+
+    for value in _read(settings, [TopicPartition(DECISIONS, partition, 0)], wanted):
+        try:
+            decision = decode_decision(value)
+        except InvalidValueError:
+            continue
+        if decision.client == client and decision.at >= latest.get(decision.key, decision).at:
+            latest[decision.key] = decision
+    return sorted(latest.values(), key=lambda decision: decision.at)
+
+
+def trouble(settings: KafkaSettings) -> dict[tuple[str, str], LimitWarning]:
+    """The latest warning about each zone, partner and stage, by (about, subject)."""
+    count = partition_counts(settings).get(WARNINGS, 0)
+    latest: dict[tuple[str, str], LimitWarning] = {}
+    places = [TopicPartition(WARNINGS, number) for number in range(count)]
+    for value in _read(settings, places, lambda value: b'"about"' in value):
+        try:
+            warning = decode_warning(value)
+        except InvalidValueError:
+            continue
+        name = (warning.about, warning.client)
+        if warning.about != "limit" and warning.at >= latest.get(name, warning).at:
+            latest[name] = warning
+    return latest
+
+
+def _read(
+    settings: KafkaSettings, places: list[TopicPartition], wanted: Callable[[bytes], bool]
+) -> Iterator[bytes]:
+    """Values that are wanted; a place without an offset is read from `_LATEST` records before its end."""
+    consumer = Consumer(
+        client_config(
+            settings,
+            group_id="goaway-look",
+            enable_auto_commit=False,
+            enable_partition_eof=True,
+            fetch_wait_max_ms=20,
+        ),
+        logger=_log,
+    )
+    try:
+        for place in places:
+            if place.offset < 0:
+                low, high = consumer.get_watermark_offsets(place, timeout=TIMEOUT_S)
+                place.offset = max(low, high - _LATEST)
+        consumer.assign(places)
+        ended: set[int] = set()
+        deadline, heard = time.monotonic() + _LONGEST_S, time.monotonic()
+        while time.monotonic() < deadline:
+            message = consumer.poll(0.05)
+            if message is None:
+                if len(ended) == len(places) and time.monotonic() - heard > _SILENCE_S:
+                    return
+                continue
+            error, partition = message.error(), message.partition()
+            if error is None:
+                heard = time.monotonic()
+                value = message.value()
+                if value and wanted(value):
+                    yield value
+            elif error.code() == KafkaError._PARTITION_EOF:
+                ended.add(partition if partition is not None else -1)
+            else:
+                raise KafkaException(error)
+        raise unavailable(settings, f"{_LONGEST_S:.0f} s were not enough to read it")
+    except KafkaException as error:
+        raise unavailable(settings, error.args[0].str()) from error
+    finally:
+        consumer.close()

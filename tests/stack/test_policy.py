@@ -1,0 +1,353 @@
+"""The live policy on real brokers: followed within a second, whole or not at all, however many write or die."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from confluent_kafka import Producer
+
+from streams.config import KafkaSettings
+from streams.embedded.broker import Broker, open_broker
+from streams.errors import PolicyError, UnavailableError
+from streams.kafka import client_config, create_topics
+from streams.model.policy import Policy
+from streams.model.standing import PolicyIndex
+from streams.policy_follower import PolicyFollower
+from streams.policy_writer import change_policy, read_policy_log, undo_change
+from streams.topics import POLICY
+from streams.wire.policy_entries import DEFAULT_ENTRIES, Entries, canonical, entries_of, policy_of
+from streams.wire.policy_log import CHANGE_HEADER, encode_entry, encode_number
+from tests.stack.brokers import BOTH, start_or_skip
+
+ROOT: Final = Path(__file__).parents[2]
+PATIENCE_S: Final = 30.0
+
+
+@pytest.fixture(params=BOTH)
+def own_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
+    """A broker with an empty policy topic."""
+    broker = open_broker(request.param, folder=tmp_path / "broker")
+    start_or_skip(broker)
+    create_topics(KafkaSettings(bootstrap=broker.address))
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def settings(own_broker: Broker) -> KafkaSettings:
+    return KafkaSettings(bootstrap=own_broker.address)
+
+
+class Following:
+    """A follower, and when it saw which change."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self.seen: list[tuple[int, str, float]] = []
+        self.follower = PolicyFollower(settings, Policy(), self._note)
+        self.follower.start()
+
+    def _note(self, number: int, index: PolicyIndex) -> None:
+        self.seen.append((number, index.version, time.time()))
+
+    def wait_for(self, number: int) -> float:
+        """When that change was seen."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            for found, _, at in self.seen:
+                if found == number:
+                    return at
+            assert time.monotonic() < deadline, (number, self.seen, self.follower.state)
+            time.sleep(0.001)
+
+
+@pytest.fixture
+def following(settings: KafkaSettings) -> Iterator[Following]:
+    started = Following(settings)
+    assert started.follower.wait_until_caught_up(PATIENCE_S)
+    yield started
+    started.follower.stop()
+
+
+def raised_to(limit: int) -> "_Edit":
+    return _Edit("limits", {"requests_per_minute": limit})
+
+
+class _Edit:
+    """Puts one row."""
+
+    def __init__(self, key: str, row: dict[str, object]) -> None:
+        self._key, self._row = key, row
+
+    def __call__(self, entries: Entries) -> Entries:
+        return canonical({**entries, self._key: dict(self._row)})
+
+
+def change(settings: KafkaSettings, edit: _Edit, what: str = "test") -> int:
+    made = change_policy(settings, DEFAULT_ENTRIES, edit, who="tests", what=what)
+    assert made is not None
+    return made.number
+
+
+def goaway(settings: KafkaSettings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "streams.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "GOAWAY_KAFKA": settings.bootstrap, "GOAWAY_DATA": "/nonexistent"},
+    )
+
+
+def test_a_change_is_seen_within_a_second(settings: KafkaSettings, following: Following) -> None:
+    assert following.follower.current == (0, following.follower.at(0, 0))
+    waits = []
+    for trial in range(100):
+        made = change_policy(settings, DEFAULT_ENTRIES, raised_to(30 + trial), who="tests", what="trial")
+        assert made is not None
+        waits.append(following.wait_for(made.number) - made.at / 1e6)
+    waits.sort()
+    print(f"change written → followed: median {waits[50] * 1000:.1f} ms, longest {waits[-1] * 1000:.1f} ms")
+    assert waits[98] < 1.0
+    number, index = following.follower.current
+    assert (number, index.policy.limits.requests_per_minute) == (made.number, 129)
+    assert index.version == made.version
+
+
+def test_each_change_can_be_had_back(settings: KafkaSettings, following: Following) -> None:
+    numbers = [change(settings, raised_to(limit)) for limit in (30, 40, 50)]
+    for number, limit in zip(numbers, (30, 40, 50), strict=True):
+        assert following.follower.at(number, PATIENCE_S).policy.limits.requests_per_minute == limit
+    assert following.follower.at(0, 0).policy == Policy()
+    with pytest.raises(UnavailableError, match="does not appear"):
+        following.follower.at(numbers[-1] + 5000, 0.1)
+    late = Following(settings)
+    assert late.follower.wait_until_caught_up(PATIENCE_S)
+    assert [number for number, _, _ in late.seen] == [numbers[-1]]
+    assert late.follower.at(numbers[0], 0).policy.limits.requests_per_minute == 30
+    late.follower.stop()
+
+
+def test_the_first_change_brings_the_whole_base_along(settings: KafkaSettings) -> None:
+    base = entries_of('[[blocks]]\naddress = "192.0.2.7"\nnote = "of the file"\n')
+    made = change_policy(settings, base, raised_to(30), who="tests", what="first")
+    assert made is not None
+    log = read_policy_log(settings)
+    assert log.number == made.number
+    assert log.entries == {**base, "limits": {"requests_per_minute": 30}}
+    assert change_policy(settings, DEFAULT_ENTRIES, dict, who="tests", what="nothing") is None
+    undo_change(settings, made.number, who="tests")
+    assert read_policy_log(settings).entries == base
+
+
+def test_what_is_no_policy_is_not_written(settings: KafkaSettings) -> None:
+    change(settings, raised_to(30))
+    before = read_policy_log(settings)
+    with pytest.raises(PolicyError, match="positive"):
+        change_policy(
+            settings,
+            {},
+            lambda entries: {**entries, "limits": {"requests_per_minute": 0}},
+            who="tests",
+            what="wrong",
+        )
+    assert read_policy_log(settings).number == before.number
+
+
+def test_writers_at_the_same_time_lose_nothing(settings: KafkaSettings, following: Following) -> None:
+    change(settings, raised_to(30))
+    failures: list[BaseException] = []
+
+    def write(writer: int) -> None:
+        try:
+            for number in range(5):
+                edit = _Edit(f"exempt/rate/10.{writer}.{number}.0/24", {"by": f"writer {writer}"})
+                for _ in range(10):
+                    try:
+                        change(settings, edit)
+                        break
+                    except UnavailableError as error:  # others were faster five times in a row
+                        assert "at the same time" in str(error)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(writer,)) for writer in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    log = read_policy_log(settings)
+    wanted = {f"exempt/rate/10.{writer}.{number}.0/24" for writer in range(4) for number in range(5)}
+    assert wanted <= log.entries.keys()
+    assert log.pending_keys == frozenset()
+    following.wait_for(log.number)
+    assert following.follower.current[1].policy == policy_of(log.entries)
+
+
+def _die_before_the_commit(settings: KafkaSettings, rows: dict[str, dict[str, object] | None]) -> None:
+    """What a writer leaves that was killed between its entries and its commit."""
+    number = read_policy_log(settings).next_number
+    producer = Producer(client_config(settings))
+    for key, row in rows.items():
+        producer.produce(
+            POLICY,
+            None if row is None else encode_entry(row),
+            key,
+            partition=0,
+            headers=[(CHANGE_HEADER, encode_number(number))],
+        )
+    assert producer.flush(PATIENCE_S) == 0
+
+
+def test_a_writer_that_dies_leaves_no_trace(settings: KafkaSettings, following: Following) -> None:
+    change(settings, raised_to(30))
+    before = read_policy_log(settings).entries
+    _die_before_the_commit(
+        settings,
+        {"limits": {"requests_per_minute": 1}, "blocks/0.0.0.0/0": {}, "networks/192.168.1.0/24": None},
+    )
+    left = read_policy_log(settings)
+    assert left.entries == before
+    assert left.pending_keys == {"limits", "blocks/0.0.0.0/0", "networks/192.168.1.0/24"}
+    number = change(settings, _Edit("exempt/rate/192.0.2.7", {}))
+    log = read_policy_log(settings)
+    assert log.entries == {**before, "exempt/rate/192.0.2.7": {}}
+    assert log.pending_keys == frozenset()
+    following.wait_for(number)
+    assert [seen for seen, version, _ in following.seen if version == ""] == []
+    assert following.follower.current[1].policy == policy_of(log.entries)
+    assert all(index.policy.blocks == () for index in [following.follower.at(number, 1)])
+
+
+def test_a_broker_that_restarts(own_broker: Broker, settings: KafkaSettings, following: Following) -> None:
+    before = change(settings, raised_to(30))
+    following.wait_for(before)
+    own_broker.stop()
+    time.sleep(1.0)
+    assert following.follower.current[1].policy.limits.requests_per_minute == 30
+    own_broker.start()
+    create_topics(settings)
+    log = read_policy_log(settings)
+    assert (log.number == before) == own_broker.durable
+    if not own_broker.durable:  # it came back empty: what is known stays in force until a change is seen
+        deadline = time.monotonic() + PATIENCE_S
+        while following.follower.state != "connected" or not following.follower.caught_up:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert following.follower.current[1].policy.limits.requests_per_minute == 30
+    seen = len(following.seen)
+    made = change(settings, raised_to(77))
+    deadline = time.monotonic() + PATIENCE_S
+    while not any(number == made for number, _, _ in following.seen[seen:]):
+        assert time.monotonic() < deadline, (following.seen, following.follower.state)
+        time.sleep(0.01)
+    assert following.follower.current[1].policy.limits.requests_per_minute == 77
+
+
+def test_ten_thousand_rows_are_imported_in_seconds_and_one_bad_row_stops_all(
+    settings: KafkaSettings, following: Following, tmp_path: Path
+) -> None:
+    lines = ["address,note", *(f'10.{n >> 8}.{n & 255}.7,"row, {n}"' for n in range(10_000))]
+    good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
+    good.write_text("\n".join(lines))
+    lines[7_776] = "10.300.0.7,a typo"
+    bad.write_text("\n".join(lines))
+
+    failed = goaway(settings, "policy", "import", str(bad), "--as", "exempt:rate")
+    assert failed.returncode == 3
+    assert "line 7777: '10.300.0.7'" in failed.stderr
+    assert "nothing is applied" in failed.stderr
+    assert read_policy_log(settings).number == 0
+
+    began = time.monotonic()
+    done = goaway(settings, "policy", "import", str(good), "--as", "exempt:rate")
+    seconds = time.monotonic() - began
+    assert done.returncode == 0, done.stderr
+    print(f"10,000 rows imported in {seconds:.2f} s")
+    assert seconds < 5.0
+    log = read_policy_log(settings)
+    following.wait_for(log.number)
+    policy = following.follower.current[1].policy
+    assert len(policy.exemptions) == 10_000
+    assert policy.networks == Policy().networks
+    assert {entry.note for entry in policy.exemptions} == {f"row, {n}" for n in range(10_000)}
+
+
+def test_the_commands_from_first_to_last(settings: KafkaSettings, tmp_path: Path) -> None:
+    def run(*arguments: str) -> dict[str, object]:
+        done = goaway(settings, *arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        found: dict[str, object] = json.loads(done.stdout)
+        return found
+
+    exempted = run(
+        "exempt", "rate", "203.0.113.0/24", "--note", "monitoring", "--by", "ada", "--expires", "7d"
+    )
+    assert exempted["by"] == "ada"
+    assert "new exemption from rate for 203.0.113.0/24 (monitoring)" in str(exempted["differences"])
+    run("policy", "set", "limits.requests_per_minute", "40")
+    run("deny", "198.51.100.7", "--note", "spam")
+    run("suspend", "rate", "--for", "1h")
+    policy = policy_of(read_policy_log(settings).entries)
+    assert policy.limits.requests_per_minute == 40
+    assert [(str(block.network), block.note) for block in policy.blocks] == [("198.51.100.7/32", "spam")]
+    assert [it.module for it in policy.suspensions] == ["rate"]
+    assert run("resume", "rate")["differences"] == ["removed suspension of rate"]
+
+    exported = goaway(settings, "policy", "export")
+    file = tmp_path / "policy.toml"
+    file.write_text(exported.stdout)
+    assert run("policy", "apply", str(file))["change"] is None
+    rows = goaway(settings, "policy", "export", "--csv")
+    (tmp_path / "rows.csv").write_text(rows.stdout)
+    assert run("policy", "import", str(tmp_path / "rows.csv"))["change"] is None
+
+    file.write_text("[limits]\nrequests_per_minute = 50\n")
+    before = read_policy_log(settings)
+    tried = run("policy", "apply", str(file), "--dry-run")
+    assert "limits: requests_per_minute 40 → 50" in str(tried["differences"])
+    assert read_policy_log(settings).number == before.number
+    applied = run("policy", "apply", str(file))
+    assert applied["differences"] == tried["differences"]
+    assert read_policy_log(settings).entries.keys() == {"limits", "networks/192.168.1.0/24"}
+    undone = goaway(settings, *str(applied["undo"]).split()[1:])
+    assert undone.returncode == 0, undone.stderr
+    assert "limits: requests_per_minute 50 → 40" in undone.stdout
+    assert read_policy_log(settings).entries == before.entries
+
+    run("policy", "set", "limits.requests_per_minute", "60")
+    refused = goaway(settings, "policy", "undo", str(applied["change"]))
+    assert refused.returncode == 3
+    assert "limits was changed again" in refused.stderr
+    shown = goaway(settings, "policy", "show", "--live", "--json")
+    assert json.loads(shown.stdout)["limits"]["requests_per_minute"] == 60
+
+
+def test_a_topic_that_is_missing_is_said(tmp_path: Path) -> None:
+    broker = open_broker("tansu", folder=tmp_path / "bare")
+    start_or_skip(broker)
+    try:
+        settings = KafkaSettings(bootstrap=broker.address)
+        with pytest.raises(UnavailableError, match="goaway topics create"):
+            read_policy_log(settings)
+        follower = PolicyFollower(settings, Policy())
+        follower.start()
+        deadline = time.monotonic() + PATIENCE_S
+        while follower.state != "no topic":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        create_topics(settings)
+        made = change(settings, raised_to(30))
+        assert follower.at(made, PATIENCE_S).policy.limits.requests_per_minute == 30
+        follower.stop()
+    finally:
+        broker.stop()
