@@ -2,11 +2,11 @@
 
     python benchmarks/policy_change.py [--trials 100] [--networks 0 10000] [--json]
 
-Two shims follow one broker (Tansu). In each trial a client is blocked by a decision; then the clock starts, and
-either an exemption of its network is written as `goaway exempt` does it (read the policy, write the change, see it
-accepted), or a release is produced, as the worker does after `goaway unblock`. The clock stops when both shims
-have answered DUNNO; they are asked in turn, every half millisecond. `--networks` is the size of the policy that
-the change is made to.
+Two shims follow one broker (Tansu). In each trial a client is blocked by a decision; then the clock starts,
+and either an exemption of its network is written as `goaway exempt` does it (read the policy, write the
+change, see it accepted), or a release is produced, as the worker does after `goaway unblock`. The clock stops
+when both shims have answered DUNNO; they are asked in turn, every half millisecond. `--networks` is the size
+of the policy that the change is made to.
 """
 
 import argparse
@@ -52,8 +52,9 @@ class Bench:
         made = Decision(
             id=f"{at:016x}", at=Instant(at), until=Instant(at + 600 * MICROSECONDS), action=action,
             client=Client(address), address=Address(address), trigger="rate", rule="requests_per_minute",
-            code=551, reason="exceeded connection rate limit", evidence=Evidence(count=21, limit=20, window_s=60),
-            policy="0" * 12, event="0" * 16, session="mx/1", host="mx",
+            code=551, reason="exceeded connection rate limit",
+            evidence=Evidence(count=21, limit=20, window_s=60), policy="0" * 12,
+            event="0" * 16, session="mx/1", host="mx",
         )  # fmt: skip
         self.producer.produce(DECISIONS, encode(made), key=made.key)
         self.producer.flush(10)

@@ -3,10 +3,10 @@
     python benchmarks/reputation.py [--clients N] [--peer-clients N] [--runs 3] [--json]
 
 Each client is an address that was not seen before, one in ten is listed; one zone. "stage" is the process
-itself, through the embedded broker: frames of 50 connects in, events with the listings out. "look-ups" is what
-it does in between, alone in a process. Beside them, on the same rbldnsd, in the same run: dnspython's
-asynchronous resolver with as many questions at once, and one question after the other, as a naive policy service
-asks them. Broker and rbldnsd run on the same machine and take their share.
+itself, through the embedded broker: frames of 50 connects in, events with the listings out. "look-ups" is
+what it does in between, alone in a process. Beside them, on the same rbldnsd, in the same run: dnspython's
+asynchronous resolver with as many questions at once, and one question after the other, as a naive policy
+service asks them. Broker and rbldnsd run on the same machine and take their share.
 """
 
 import argparse
@@ -237,7 +237,7 @@ def main() -> int:
         way: {name: statistics.median(one[name] for one in results) for name in results[0]}
         for way, results in found.items()
     }
-    goaway = middle["stage"]
+    goaway, each = middle["stage"], middle["look-ups"]["bytes_per_client"]
     met = goaway["rate"] >= TARGET
     if options.json:
         print(json.dumps({"benchmark": "reputation", "found": middle, "at_once": AT_ONCE, "target_met": met,
@@ -251,8 +251,8 @@ def main() -> int:
         times = "" if one is goaway else f"{goaway['rate'] / one['rate']:.1f} times"
         print(f"{way:<20}{count:>10,}{one['rate']:>12,.0f}{times:>16}")
     print(
-        f"\nmemory of the stage: {goaway['rss_before_mib']:.0f} MiB before, {goaway['rss_mib']:.0f} MiB after;"
-        f" {middle['look-ups']['bytes_per_client']:.0f} bytes a client that is held, {MAX_ADDRESSES:,} at most"
+        f"\nmemory of the stage: {goaway['rss_before_mib']:.0f} MiB before, {goaway['rss_mib']:.0f} MiB "
+        f"after; {each:.0f} bytes a client that is held, {MAX_ADDRESSES:,} at most"
     )
     print(f"target {TARGET:,} look-ups/s: {'met' if met else 'MISSED'}")
     return int(not met)

@@ -1,13 +1,13 @@
 """Requests/s and latency of the shim beside postfwd 2 and postgrey, in one run on one machine.
 
-    python benchmarks/shim.py [--decisions N] [--networks N] [--rounds 5] [--seconds 2] [--connections 16] [--json]
+    python benchmarks/shim.py [--decisions N] [--networks N] [--rounds 5] [--seconds 2] [--connections 16]
 
 Each server in turn answers real policy requests (25 attributes, a client address that was never seen before)
 over persistent connections in a closed loop, driven by a process of its own; the rounds take turns, so that
 what else the machine does hits all alike. Figures are medians of the rounds. The first row is a server that
-reads and answers without looking: the ceiling of the load generator. `goaway empty` is the shim that knows of
-nothing; the other one holds the decisions, and a policy with so many networks: a half exempt, and every client
-that asks is in one of them, the other half blocked.
+reads and answers without looking: the ceiling of the load generator. `goaway empty` is the shim that knows
+of nothing; `goaway shim` holds the decisions, and a policy with so many networks: half of them exempt, and
+every client that asks is in one of those, the other half blocked. `--json` prints one line.
 """
 
 import argparse
@@ -126,9 +126,8 @@ def many_networks(count: int) -> Entries:
         for number in range(exempt)
     }
     for number in range(count - exempt):
-        entries[f"blocks/198.{18 + (number >> 14)}.{number >> 6 & 255}.{(number & 63) << 2}/30"] = {
-            "note": "spam"
-        }
+        network = f"198.{18 + (number >> 14)}.{number >> 6 & 255}.{(number & 63) << 2}/30"
+        entries[f"blocks/{network}"] = {"note": "spam"}
     return entries
 
 

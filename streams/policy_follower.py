@@ -7,7 +7,6 @@ that came back empty: each is said once, and the policy known last stays in forc
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
@@ -19,7 +18,8 @@ from streams.kafka import client_config
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
 from streams.topics import POLICY
-from streams.wire.policy_entries import Entries, policy_of
+from streams.wire.policy_entries import Entries
+from streams.wire.policy_history import PolicyHistory
 from streams.wire.policy_log import CHANGE_HEADER, Change, PolicyLog, decode_number
 
 FollowerState = Literal["starting", "connected", "away", "no topic"]
@@ -30,10 +30,6 @@ when the time is up."""
 POLL_S: Final = 0.1
 LOOK_S: Final = 1.0
 """Pause between looks at a Kafka that is away, or at a topic that is missing."""
-KEPT_KEYS: Final = 200_000
-"""Entries of earlier changes that `at` can go back over, at most: bounds the memory."""
-KEPT_INDEXES: Final = 8
-"""Policies kept ready."""
 _PARTITION: Final = TopicPartition(POLICY, 0, OFFSET_BEGINNING)
 _GONE: Final = frozenset(
     (KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART)
@@ -64,7 +60,7 @@ class PolicyFollower:
         self._settings = settings
         self._on_change = on_change
         self._current = (0, PolicyIndex(base))
-        self._history = _History(PolicyIndex(base))
+        self._history = PolicyHistory(PolicyIndex(base))
         self._log = PolicyLog()
         self._news = threading.Condition()
         self._cluster = ""
@@ -239,7 +235,7 @@ class PolicyFollower:
             self.caught_up = False
             if cluster != self._cluster:
                 self._renewed = True
-                self._history = _History(self._current[1])
+                self._history = PolicyHistory(self._current[1])
         self._cluster = cluster
         self._consumer.assign([_PARTITION])
         self._assigned = True
@@ -270,70 +266,3 @@ class PolicyFollower:
             self._why = error.str()
             return
         self._away(self._why or error.str())
-
-
-class _History:
-    """The entries after the last change, and what each change replaced: so any of them can be had back."""
-
-    def __init__(self, base: PolicyIndex) -> None:
-        self.number = 0
-        self._base = base
-        self._entries: Entries = {}
-        self._replaced: OrderedDict[int, tuple[int, dict[str, Any]]] = OrderedDict()
-        """Change → the number before it, and its keys with their values before it (None: there was none)."""
-        self._keys = 0
-        self._made: dict[int, int] = {}
-        """Change → when it was made."""
-        self._compacted = False
-        """Whether the first change seen followed others, whose policies are not known any more."""
-        self._indexes: OrderedDict[int, PolicyIndex] = OrderedDict()
-
-    def add(self, change: Change, entries: Entries) -> None:
-        """Note the entries as this change left them; one that was seen already is passed over."""
-        if change.number <= self.number:
-            return
-        if not self.number:
-            self._compacted = bool(change.after)
-        self._made[change.number] = change.at
-        before, self._entries = self._entries, dict(entries)
-        # of what came before the first change of a compacted topic nothing is known
-        if self.number or not change.after:
-            changed = [k for k in before.keys() | entries.keys() if before.get(k) != entries.get(k)]
-            self._replaced[change.number] = (self.number, {key: before.get(key) for key in changed})
-            self._keys += len(changed) + 1
-        self.number = change.number
-        while self._keys > KEPT_KEYS and len(self._replaced) > 1:
-            _, (_, dropped) = self._replaced.popitem(last=False)
-            self._keys -= len(dropped) + 1
-
-    @property
-    def entries(self) -> Entries:
-        """A copy of the entries after the last change."""
-        return dict(self._entries)
-
-    def as_of(self, at: int) -> int:
-        """The last change made by then; the earliest that is remembered where all are later; 0 where the base
-        was in force."""
-        made = [number for number, moment in self._made.items() if moment <= at]
-        return max(made) if made else min(self._made, default=0) if self._compacted else 0
-
-    def at(self, number: int) -> PolicyIndex:
-        """The policy after the last change up to this number; `PolicyError` where its entries are not one."""
-        wanted, entries = self.number, dict(self._entries)
-        for change in reversed(self._replaced):
-            if change <= number:
-                break
-            wanted, replaced = self._replaced[change]
-            for key, row in replaced.items():
-                if row is None:
-                    entries.pop(key, None)
-                else:
-                    entries[key] = row
-        if wanted == 0:
-            return self._base
-        found = self._indexes.get(wanted)
-        if found is None:
-            found = self._indexes[wanted] = PolicyIndex(policy_of(entries))
-            while len(self._indexes) > KEPT_INDEXES:
-                self._indexes.popitem(last=False)
-        return found

@@ -9,7 +9,7 @@ from streams.agents.policies import Policies, marked
 from streams.engine.rules import RULES_BY_KIND
 from streams.engine.state import State
 from streams.engine.step import Outcome, recall, stand, step
-from streams.errors import InvalidValueError
+from streams.errors import GoawayError, InvalidValueError
 from streams.model.client import ClientPrefixes
 from streams.model.deadletter import DeadLetter, dead_letter
 from streams.model.decision import Decision
@@ -23,6 +23,10 @@ from streams.wire.partition import partition_of
 FUTURE_US: Final = 3600 * MICROSECONDS
 """An event stamped later than its record by more than this comes from a host with a wrong clock. Taken at its
 word it would make everybody else's events look old."""
+
+MARKER_WAIT_S: Final = 4.0
+"""Longest wait for the change that a marker names; well under the worker's session timeout."""
+MAX_UNKNOWN: Final = 1000
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +72,8 @@ class Ledger:
         self.state = State(memory_s=self.index.policy.memory_s)
         self.next_offset = 0
         self.counts = Counts()
+        self._unknown: set[int] = set()
+        """Numbers of changes that were waited for in vain."""
         self._read: dict[str, int] = {}
         """Source → highest position of the frames so far."""
         self._listed: set[tuple[str, str, str]] = set()
@@ -78,11 +84,24 @@ class Ledger:
         self.number, self.index = number, index
         self.state.remember_for(index.policy.memory_s)
 
-    def _marked(self, event: Event) -> None:
-        """Judge by the policy that a marker names; what a slower worker wrote late is passed over."""
+    def _marked(self, event: Event) -> str:
+        """Judge by the policy that a marker names; what a slower worker wrote late is passed over.
+
+        Why it could not be followed, where no such change is to be found: a marker is written by whoever has
+        seen the change, so one that nobody can find is not worth a standstill.
+        """
         number = marked(event)
-        if number > self.number:
-            self.begin_with(number, self.policies.at(number))
+        if number <= self.number:
+            return ""
+        try:
+            index = self.policies.at(number, 0.0 if number in self._unknown else MARKER_WAIT_S)
+        except GoawayError as error:
+            _log.error("partition %d: marker passed over: %s", self.partition, error.what)
+            if len(self._unknown) < MAX_UNKNOWN:
+                self._unknown.add(number)
+            return error.what
+        self.begin_with(number, index)
+        return ""
 
     def remember(self, decision: Decision) -> None:
         """Take in a decision about an event from before the fold."""
@@ -127,7 +146,10 @@ class Ledger:
         index, state, outcomes = self.index, self.state, passed.outcomes
         for event in self._new(self._readable(offset, frame, record_us, passed.letters)):
             if event.kind == "policy":
-                self._marked(event)
+                if why := self._marked(event):
+                    passed.letters.append(
+                        dead_letter(f"{EVENTS}/{self.partition}", offset, why, encode(event))
+                    )
                 index = self.index
                 continue
             found = step(index, state, event)

@@ -25,8 +25,8 @@ class Reached:
 def count(client: ClientState, event: Event, rules: tuple[Rule, ...], limits: Limits) -> list[Reached]:
     """Let every rule count; what went over its limit or reached a warning, in order of precedence.
 
-    A warning is given once until an event finds the count below again, so that a client which hovers at
-    the threshold is not reported at each of its events.
+    A warning is given once until an event finds the count below again, or finds nothing before itself: so a
+    client which hovers at the threshold is not reported at each of its events.
     """
     reached: list[Reached] = []
     for rule in rules:
@@ -37,7 +37,7 @@ def count(client: ClientState, event: Event, rules: tuple[Rule, ...], limits: Li
             client.warned |= rule.bit
         elif not warn or found < warn:
             client.warned &= ~rule.bit
-        elif not client.warned & rule.bit:
+        elif found == 1 or not client.warned & rule.bit:
             client.warned |= rule.bit
             reached.append(Reached(rule, found, limit, False))
     return reached

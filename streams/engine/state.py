@@ -160,8 +160,8 @@ class State:
         return found
 
     def forget(self, client: ClientState) -> None:
-        """Make it as if nothing had been heard of this client. What stays: its clock, for events that come late;
-        that an entry of the block list is on record, since that stands in the policy."""
+        """Make it as if nothing had been heard of this client. What stays is its clock, for events that come
+        late, and that an entry of the block list is on record, since that stands in the policy."""
         listed = client.listed
         client.__init__(client.clock)  # type: ignore[misc]
         client.listed = listed

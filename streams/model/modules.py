@@ -155,5 +155,5 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str = "UTC"
 
 
-TOPICS_OF_NOTICE: Final = ("limit", "block", "zone", "partner", "pipeline")
-"""What `about` may name."""
+TOPICS_OF_NOTICE: Final = ("limit", "block", "shadow", "zone", "partner", "pipeline")
+"""What `about` may name; `shadow` are the blocks of rules in shadow."""

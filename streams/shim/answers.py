@@ -66,7 +66,8 @@ class Answers:
         for held in self._table.of(client):
             if now < held.ends and held.refuses and not self._lifted(held, request, standing, now):
                 action = reply(self.index.policy.replies, request, held.reason, held.code)
-                return Refusal(action, client, request, held.rule, held.ends)
+                everywhere = held.trigger != "greylist"
+                return Refusal(action, client, request, held.rule, held.ends, everywhere=everywhere)
         return self.session.refusal(request, client, now) if self.session.any else None
 
     def awaited(self, request: PolicyRequest, now: int) -> Client | None:

@@ -25,8 +25,8 @@ class RefusalLog:
         """Clients that were logged in this period, with how often they were refused since."""
         self._beyond = 0
         self.refused: set[bytes] = set()
-        """Addresses refused and not accepted since, as Postfix wrote them; bounded. Who was only put off
-        is not among them: he is meant to be accepted."""
+        """Addresses refused and not accepted since, as Postfix wrote them; bounded. Only those refused
+        at every stage: the others' connections are accepted again and again."""
 
     def accepted(self, address: bytes) -> None:
         """Log that an address which was refused is let in again: what an administrator waits to see."""
@@ -35,7 +35,7 @@ class RefusalLog:
 
     def note(self, refusal: Refusal, now: int) -> None:
         """Log the refusal, or count it where its client was logged in this period."""
-        if len(self.refused) < MAX_CLIENTS and not refusal.puts_off:
+        if len(self.refused) < MAX_CLIENTS and refusal.everywhere:
             self.refused.add(refusal.request.client_address)
         if now >= self._since + QUIET_S * MICROSECONDS or now < self._since:
             self._new_period(now)

@@ -30,6 +30,8 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     """First instant (microseconds) at which the client is let in; `FOREVER` where nothing ends by itself."""
     shows: tuple[bytes, ...] = ()
     """Attributes of the request that were judged."""
+    everywhere: bool = True
+    """Whether the client is refused at every stage, the connection too."""
 
     @property
     def puts_off(self) -> bool:

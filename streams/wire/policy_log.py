@@ -47,6 +47,7 @@ __all__ = [
 ]
 
 MAX_PENDING: Final = 2 * MAX_ENTRIES
+MAX_JUMP: Final = 2**40
 
 Placed = tuple[int, Row | None]
 """A record's place in the log, and its row (None: to be removed)."""
@@ -84,6 +85,8 @@ class PolicyLog:
         self._floor = 0
         """The change that holds follows this one, it says; its own number where that is proven."""
         self._highest = 0
+        self._overflowed = False
+        """Whether a change may lack entries without that being noted at it."""
 
     @property
     def pending_keys(self) -> frozenset[str]:
@@ -94,6 +97,11 @@ class PolicyLog:
     def next_number(self) -> int:
         """A number for the next change that no change in the log has."""
         return self._highest + 1
+
+    @property
+    def _most(self) -> int:
+        """The highest number that is believed, so that garbage does not use the numbers up."""
+        return min(MAX_NUMBER, self.number + MAX_JUMP) if self.number else MAX_NUMBER
 
     def policy(self) -> Policy:
         """The policy that the entries make."""
@@ -117,7 +125,7 @@ class PolicyLog:
         name = key.decode("utf-8", "replace") if isinstance(key, bytes) else key or ""
         if name == COMMIT_KEY:
             return self._commit(value)
-        if not 0 < change_number <= MAX_NUMBER:
+        if not 0 < change_number <= self._most:
             self._skip("no number of a change", f"{name[:99]!r} has no header {CHANGE_HEADER}")
             return None
         self._highest = max(self._highest, change_number)
@@ -155,14 +163,21 @@ class PolicyLog:
 
     def _spoil(self, number: int, reason: str, words: str) -> None:
         self._skip(reason, f"change {number}, {words}")
-        if self.number < number and (number in self._waiting or len(self._waiting) < MAX_PENDING):
+        if number <= self.number:
+            return
+        if number in self._waiting or len(self._waiting) < MAX_PENDING:
             self._waiting.setdefault(number, _Waiting()).unreadable = reason
+        else:
+            self._overflowed = True
 
     def _commit(self, value: bytes | None) -> Change | None:
         try:
             change = decode_change(value)
         except InvalidValueError as error:
             self._skip("unreadable commit", error.what)
+            return None
+        if change.number > self._most:
+            self._refuse(change, "implausible number", f"{self.number} holds")
             return None
         self._highest = max(self._highest, change.number)
         own = self._waiting.get(change.number) or _Waiting()
@@ -180,8 +195,8 @@ class PolicyLog:
             return None
         if beyond:
             return self._apply(change, self._taken_over(change.number))
-        if own.unreadable:
-            self._refuse(change, own.unreadable, "in one of its entries")
+        if own.unreadable or (self._overflowed and own.records < change.entries):
+            self._refuse(change, own.unreadable or "too many entries wait", "in one of its entries")
             return None
         return self._apply(change, own.rows)
 

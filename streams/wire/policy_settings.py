@@ -44,7 +44,7 @@ RANGES: Final[dict[str, tuple[float, float]]] = {
     "delay_s": (1, _DAY_S),
     "retry_window_s": (1, 604_800),
     "learnt_s": (1, _KEPT_S),
-    "no_retry_count": (1, 10_000),
+    "no_retry_count": (1, 256),
     "no_retry_after_s": (1, 604_800),
     "no_retry_block_s": (1, _KEPT_S),
     "ipv4_prefix": (8, 32),

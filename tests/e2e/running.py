@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -11,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
+from streams.config import KafkaSettings
 from streams.embedded.broker.process import free_port
 from streams.status import Fact, read_status
 from tests.parts import ROOT
@@ -140,7 +142,7 @@ class RunningUp:
     def _ready(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, f"it ended with {self._process.poll()}:\n{self.explain()}"
-        stages = {"shim": self.facts("shim"), "worker": self.facts("worker")}
+        stages = {"shim": self.facts("shim")}
         if self._logs:
             stages["ship"] = self.facts("ship")
         if self.clickhouse != "none":
@@ -148,8 +150,16 @@ class RunningUp:
         return (
             all(stages.values())
             and stages["shim"].get("caught_up") is True
-            and stages["worker"].get("partitions") == PARTITIONS
+            and sum(int(facts.get("partitions") or 0) for facts in self.workers()) == PARTITIONS
         )
+
+    def workers(self) -> list[dict[str, Fact]]:
+        """What each worker last said of itself."""
+        return [
+            facts
+            for file in (self.data / "status").glob("worker*.json")
+            if (facts := read_status(file)) is not None
+        ]
 
     def facts(self, stage: str) -> dict[str, Fact]:
         """What a stage last said of itself; nothing where that is not of this start."""
@@ -170,6 +180,28 @@ class RunningUp:
             0,
         )
 
+    @property
+    def kafka(self) -> KafkaSettings:
+        """Its broker."""
+        return KafkaSettings(bootstrap=json.loads((self.data / "up.json").read_text())["kafka"])
+
+    def goaway(self, *arguments: str, code: int = 0) -> str:
+        """What a command prints, run on this data folder; its exit code is checked."""
+        done = goaway(*arguments, "--data", str(self.data))
+        assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr, self.explain())
+        return done.stdout + done.stderr
+
+    def explained(self, address: str) -> dict[str, Any]:
+        """`goaway explain ADDRESS --json`."""
+        found: dict[str, Any] = json.loads(self.goaway("explain", address, "--json"))
+        return found
+
+    def run_advice(self, command: str) -> str:
+        """Run a command as `goaway explain` printed it."""
+        program, *arguments = shlex.split(command)
+        assert program == "goaway"
+        return self.goaway(*arguments)
+
     def connect(self) -> socket.socket:
         """A connection to the policy service."""
         kind, _, where = self.listen.partition(":")
@@ -181,11 +213,11 @@ class RunningUp:
         host, _, port = where.rpartition(":")
         return socket.create_connection((host, int(port)), timeout=5.0)
 
-    def ask(self, address: str, stage: str = "CONNECT") -> str:
+    def ask(self, address: str, stage: str = "CONNECT", /, **attributes: str) -> str:
         """The shim's answer about this client, or why there was none."""
         try:
             with self.connect() as peer:
-                return ask(peer, address, stage)
+                return ask(peer, address, stage, **attributes)
         except (OSError, IndexError) as error:
             return f"no answer ({error})"
 
@@ -202,8 +234,8 @@ class RunningUp:
         told = [self.output[-3000:]]
         for log in sorted((self.data / "log").glob("*.log")):
             told.append(f"--- {log.name}\n{log.read_text('utf-8', 'replace')[-1500:]}")
-        for stage in ("shim", "worker", "ship", "sink"):
-            told.append(f"--- {stage}: {json.dumps(self.facts(stage))}")
+        for file in sorted((self.data / "status").glob("*.json")):
+            told.append(f"--- {file.stem}: {json.dumps(self.facts(file.stem))}")
         return "\n".join(told)
 
     def signal(self, number: signal.Signals) -> None:
@@ -265,14 +297,42 @@ class WrittenLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._session = 20_000
+        self._queue_id = 0xA00000
 
     def connect(self, address: str, times: int, *, ago_s: float = 0.0) -> None:
         """That many connections of this client that stay open, each of an smtpd process of its own."""
-        lines = []
         at = datetime.now(UTC) - timedelta(seconds=ago_s)
-        for number in range(times):
+        self._write([[f"connect from unknown[{address}]"] for _ in range(times)], at)
+
+    def request(self, address: str, times: int, *, helo: bool = True) -> None:
+        """That many connections, one after the other, each with one message that is taken."""
+        verbs = "ehlo=1 mail=1 rcpt=1 data=1 quit=1 commands=5" if helo else "mail=1 rcpt=1 data=1 commands=3"
+        sessions = []
+        for _ in range(times):
+            self._queue_id += 1
+            taken = f"{self._queue_id:X}: client=unknown[{address}]"
+            left = f"disconnect from unknown[{address}] {verbs}"
+            sessions.append([f"connect from unknown[{address}]", taken, left])
+        self._write(sessions, datetime.now(UTC))
+
+    def deferred(self, address: str, sender: str, recipient: str, answer: str) -> None:
+        """A connection whose only recipient was put off with this answer of the shim."""
+        code, _, reason = answer.partition(" ")
+        refused = (
+            f"NOQUEUE: reject: RCPT from unknown[{address}]: {code} {reason.partition(' ')[0]} <{recipient}>: "
+            f"Recipient address rejected: {reason.partition(' ')[2]}; from=<{sender}> to=<{recipient}> "
+            "proto=ESMTP helo=<mail.example.com>"
+        )
+        left = f"disconnect from unknown[{address}] ehlo=1 mail=1 rcpt=0/1 quit=1 commands=3/4"
+        self._write([[f"connect from unknown[{address}]", refused, left]], datetime.now(UTC))
+
+    def _write(self, sessions: list[list[str]], at: datetime) -> None:
+        lines = []
+        for session in sessions:
             self._session += 1
-            stamp = (at + timedelta(microseconds=number)).isoformat(timespec="microseconds")
-            lines.append(f"{stamp} mx1 postfix/smtpd[{self._session}]: connect from unknown[{address}]\n")
+            for text in session:
+                at += timedelta(microseconds=1)
+                stamp = at.isoformat(timespec="microseconds")
+                lines.append(f"{stamp} mx1 postfix/smtpd[{self._session}]: {text}\n")
         with self.path.open("a") as log:
             log.write("".join(lines))

@@ -1,112 +1,26 @@
 """The whole of it, real: Postfix refuses a client for what its own log says, by way of Kafka and Faust."""
 
 import shutil
-import socket
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from streams.embedded.broker.process import free_port
-from tests.e2e.postfix import PostfixLab, needs_postfix
+from tests.e2e.front_door import WORDS, FrontDoor, front_door
+from tests.e2e.postfix import needs_postfix
 from tests.e2e.postfix_setup import Setup
-from tests.e2e.running import LET_IN, REFUSED, RunningUp, until
-from tests.e2e.smtp_client import Reply, SmtpClient
+from tests.e2e.running import LET_IN, REFUSED, until
+from tests.e2e.smtp_client import Reply
 
 pytestmark = [pytest.mark.needs("postfix", "root", "tansu"), needs_postfix]
 
-WORDS: Final = "Go away: exceeded connection rate limit"
 COOL_DOWN_S: Final = 4
 STAMP_S: Final = 1.0
 """Resolution of the stamps in `maillog_file`: a block may end this much early, since it began in the log."""
-
-
-class FrontDoor:
-    """A private Postfix that asks a `goaway up`, which follows that Postfix's log."""
-
-    def __init__(self, lab: PostfixLab, up: RunningUp) -> None:
-        self.lab = lab
-        self.up = up
-
-    def greeting(self, source: str) -> Reply:
-        """What a connection from here is greeted with; it leaves again."""
-        with self.lab.client(source) as client:
-            found = client.reply()
-            client.quit()
-        return found
-
-    def session(self, source: str) -> SmtpClient:
-        """A session that was let in and has said EHLO."""
-        client = self.lab.client(source)
-        assert client.reply().code == 220
-        assert client.command("EHLO mail.example.com").code == 250
-        return client
-
-    def wait_refused(self, source: str) -> None:
-        """Wait until the shim refuses this client: the decision has come round."""
-        self.up.wait_answer(source, seconds=5.0)
-
-    def assert_refused(self, source: str) -> None:
-        """A new connection is refused in its greeting; it leaves again."""
-        found = self.greeting(source)
-        assert found == Reply(551, f"5.7.1 <unknown[{source}]>: Client host rejected: {WORDS}")
-
-
-@contextmanager
-def front_door(
-    setup: Setup, *, listen: str, policy: str = "", clickhouse: str = "none", iso: bool = False
-) -> Iterator[FrontDoor]:
-    """Both, running. `iso`: the log is stamped as rsyslog would, rather than by Postfix's postlogd."""
-    # not below pytest's own folder: that is for its owner only, and Postfix must reach the socket
-    folder = Path(tempfile.mkdtemp(prefix="goaway-front-"))
-    folder.chmod(0o755)
-    try:
-        with ExitStack() as stack:
-            lab = PostfixLab(replace(setup, log_elsewhere=iso))
-            lab.prepare()
-            log = folder / "iso.log" if iso else lab.log_path
-            arguments = ["--timezone", "UTC", "--socket-mode", "0666"]
-            up = RunningUp(
-                folder, log, listen=listen, policy=policy, clickhouse=clickhouse, arguments=arguments
-            )
-            if iso:
-                stack.enter_context(_written_as_rsyslog_would(lab, log))
-            stack.enter_context(up)
-            stack.enter_context(lab)
-            yield FrontDoor(lab, up)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _written_as_rsyslog_would(lab: PostfixLab, log: Path) -> Iterator[None]:
-    """Receive Postfix's lines on its log socket and write them with RFC 3339 stamps of another time zone."""
-    zone = timezone(timedelta(hours=5, minutes=30))
-    classic = len("Nov 24 12:29:06 ")
-
-    def receive() -> None:
-        with log.open("ab", buffering=0) as written:
-            while True:
-                try:
-                    line = receiver.recv(65536)
-                except OSError:
-                    return
-                stamp = datetime.now(zone).isoformat(timespec="microseconds").encode()
-                written.write(stamp + b" " + line.rstrip(b"\n")[classic:] + b"\n")
-
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
-        receiver.bind(str(lab.where.postlog))
-        lab.where.postlog.chmod(0o666)
-        threading.Thread(target=receive, daemon=True).start()
-        yield
-        receiver.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture(scope="module")

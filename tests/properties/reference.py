@@ -1,7 +1,7 @@
 """The engine, written to be obviously right rather than fast: it keeps every event and counts from scratch.
 
-The rules are those of the docstrings of `streams.engine` and of docs/policy.md; nothing here is shared with it
-but the model. What each module makes of an event is in `reference_modules`.
+The rules are those of the docstrings of `streams.engine` and of docs/policy.md; nothing is shared with it but
+the model. What each module makes of an event is in `reference_modules`.
 """
 
 from dataclasses import dataclass, field
@@ -186,7 +186,7 @@ class Reference:
                     history.blocks.append((strike, until))
             elif threshold == 0 or count < threshold:
                 history.warned.discard(rule)
-            elif rule not in history.warned:
+            elif count == 1 or rule not in history.warned:
                 history.warned.add(rule)
                 warnings.append(self.warning(event, history, rule, evidence))
         return shadows + blocks + warnings

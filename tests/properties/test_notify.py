@@ -151,6 +151,7 @@ def test_a_flood_of_100_000_clients_takes_a_bounded_place_and_loses_nothing() ->
         digest.take(one, now, policy)
         if number % 100 == 0 and (outgoing := digest.compose(now, policy)) is not None:
             messages.append(outgoing.message)
+        assert len(messages) <= BURST + 3
         now += 1000  # a thousand a second
     while digest.waiting:
         now += 60 * MICROSECONDS

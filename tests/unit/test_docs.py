@@ -21,9 +21,11 @@ from streams.cli.main import goaway
 from streams.config import SETTINGS
 from streams.errors import GoawayError
 from streams.model.event import Event
-from streams.model.policy import MODULES, Block, Exemption, Limits, Policy, Replies
+from streams.model.policy import MODULES, Policy
 from streams.topics import SOURCE_HEADER, TOPICS
-from streams.wire.policy_toml import read_policy
+from streams.wire.policy_settings import LIMITS
+from streams.wire.policy_tables import TABLES as POLICY_TABLES
+from streams.wire.policy_toml import entries_from, read_policy
 from tests.parts import ROOT
 
 PAGES: Final = (
@@ -33,13 +35,14 @@ PAGES: Final = (
 )
 HELP: Final = "--help"
 TABLE_KEYS: Final = {
-    "[limits]": Limits.__struct_fields__,
-    "[clients]": ("ipv4_prefix", "ipv6_prefix"),
-    "[[networks]]": ("cidr", "name"),
-    "[[exemptions]]": ("module", "address", "note", "expires"),
-    "[[blocks]]": ("address", "note"),
-    "[replies]": Replies.__struct_fields__,
+    f"[[{table.name}]]" if table.named_by else f"[{table.name}]": (
+        *table.named_by,
+        *(key for key in table.keys if not table.named_by or key not in LIMITS),
+    )
+    for table in POLICY_TABLES
 }
+"""Table → its keys as documented: of tables that take any key of `[limits]` only their own."""
+WITH_LIMITS: Final = ("[[networks]]", "[[schedules]]")
 
 
 def page(name: str) -> str:
@@ -264,12 +267,9 @@ def test_policy_keys_and_defaults_are_documented_both_ways() -> None:
     assert set(tables) == set(TABLE_KEYS)
     for table, keys in TABLE_KEYS.items():
         assert names_of(tables[table]) == list(keys), table
-    defaults = {
-        "[limits]": {name: getattr(Limits(), name) for name in Limits.__struct_fields__},
-        "[clients]": {"ipv4_prefix": Policy().clients.ipv4, "ipv6_prefix": Policy().clients.ipv6},
-        "[replies]": {name: getattr(Replies(), name) for name in Replies.__struct_fields__},
-    }
-    for table, expected in defaults.items():
+    rows = entries_from(Policy(networks=()))
+    for key, expected in rows.items():
+        table = f"[{key}]"
         written = {
             coded(row[0]): tomllib.loads(f"v = {coded(row[1])}")["v"] for row in rows_of(tables[table])
         }
@@ -287,11 +287,7 @@ def test_policy_keys_of_this_test_are_those_of_the_reader() -> None:
         listed = re.search(r"known are (.*?)\.? ?Try|known are (.*)", str(raised.value))
         assert listed is not None, str(raised.value)
         known = {word.strip(" .") for word in (listed.group(1) or listed.group(2)).split(",")}
-        assert known == set(keys) | (set(Limits.__struct_fields__) if table == "[[networks]]" else set()), (
-            table
-        )
-    assert {"module", "note", "expires"} == set(Exemption.__struct_fields__) - {"network"}
-    assert {"note"} == set(Block.__struct_fields__) - {"network"}
+        assert known == set(keys) | (set(LIMITS) if table in WITH_LIMITS else set()), table
 
 
 def test_policy_examples_of_the_documentation_are_good() -> None:

@@ -10,8 +10,16 @@ from jsonschema import Draft202012Validator
 from streams.errors import InvalidValueError, PolicyError
 from streams.model.instant import Instant, parse_instant
 from streams.resources import schemas_folder
+from streams.wire import policy_log
 from streams.wire.policy_change import MAX_TEXTS
-from streams.wire.policy_entries import DEFAULT_ENTRIES, Entries, canonical, entries_of, policy_of
+from streams.wire.policy_entries import (
+    DEFAULT_ENTRIES,
+    Entries,
+    canonical,
+    check_change,
+    entries_of,
+    policy_of,
+)
 from streams.wire.policy_log import (
     COMMIT_KEY,
     Change,
@@ -203,6 +211,34 @@ def test_records_without_a_change_and_late_ones_are_passed_over() -> None:
     assert log.entries == {}
 
 
+def test_numbers_out_of_reach_are_not_believed() -> None:
+    log = PolicyLog()
+    make(log, 5, 0, {BLOCK: {}})
+    assert log.feed(EXEMPT, b"{}", 2**50) is None
+    assert log.feed(COMMIT_KEY, encode_change(commit(2**50, 5)), 0) is None
+    assert log.skipped == {"no number of a change": 1, "implausible number": 1}
+    assert log.next_number == 6
+
+
+def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy_log, "MAX_PENDING", 2)
+    log = PolicyLog()
+    put(log, 1, {BLOCK: {}, EXEMPT: {}})
+    put(log, 2, {"limits": {}})
+    assert log.skipped == {"too many entries wait": 1}
+    assert make(log, 3, 0, {"limits": {}}) is None
+    assert log.skipped["too many entries wait"] == 3
+    assert log.feed(COMMIT_KEY, encode_change(commit(1, 0, 2)), 0) is not None
+    monkeypatch.undo()
+    assert make(log, 4, 1, log.records_for({BLOCK: {}})) is not None
+
+
+def test_too_many_entries_are_no_change() -> None:
+    entries: Entries = {f"blocks/10.{n >> 16}.{n >> 8 & 255}.{n & 255}": {} for n in range(200_001)}
+    with pytest.raises(PolicyError, match="more than 200000 entries"):
+        check_change(entries, [])
+
+
 def test_garbage_in_a_compacted_log_costs_its_own_entry_only() -> None:
     log = PolicyLog()
     put(log, 2, {"blocks/192.0.2.9": b"{", EXEMPT: {}, "zones/bl.example": {"weight": -1}})
@@ -274,6 +310,15 @@ def test_differences_are_told_in_words() -> None:
         'zone bl.example: codes  none → { "127.0.0.2" = 3 }',
     ]
     assert differences(DEFAULT_ENTRIES, dict(DEFAULT_ENTRIES)) == []
+    assert differences({"networks/10.0.0.0/8": {"warn_at": 0.5}}, {"networks/10.0.0.0/8": {}}) == [
+        "network 10.0.0.0/8: warn_at 0.5 → as in [limits]"
+    ]
+    assert differences({"limits": {"cool_down_s": 60}}, {}) == [
+        "limits: cool_down_s 60, no longer written out"
+    ]
+    assert differences({}, {"suspend/rate": {"until": "2026-12-31T00:00:00.000000Z", "by": "a"}}) == [
+        "new suspension of rate: until 2026-12-31T00:00:00.000000Z, by a"
+    ]
 
 
 REMARKS = [

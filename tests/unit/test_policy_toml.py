@@ -282,8 +282,10 @@ def test_ten_thousand_entries_are_read_in_time_and_one_more_at_once() -> None:
     cold = process_time() - began
     began = process_time()
     policy_of({**entries, "blocks/192.0.2.7": {"note": "spam"}})
-    assert process_time() - began < 0.03
-    assert cold < 0.3
+    again = process_time() - began
+    # 130 ms and 5 ms on a machine at rest; several times as long where coverage is measured
+    assert cold < 1.5
+    assert again < cold / 3
 
 
 def test_warning_counts_are_shares_rounded_up() -> None:

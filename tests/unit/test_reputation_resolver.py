@@ -3,13 +3,16 @@
 import asyncio
 import logging
 import socket
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 import dns.flags
 import dns.message
 import pytest
+import uvloop
 
 from streams.agents.reputation import outbox as outbox_module
 from streams.agents.reputation import sockets
@@ -88,6 +91,56 @@ def test_nothing_is_kept_of_questions_that_ended() -> None:
             resolver.close()
 
     asyncio.run(work())
+
+
+def test_answer_that_came_in_time_counts_however_busy_we_were() -> None:
+    async def work() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as slow:
+            slow.bind(("127.0.0.1", 0))
+            resolver = Resolver([slow.getsockname()])
+            asked = [resolver.ask(ASKED, 0.1) for _ in range(10)]
+            for _ in asked:
+                query, peer = slow.recvfrom(4096)
+                slow.sendto(dns.message.make_response(dns.message.from_wire(query)).to_wire(), peer)
+            time.sleep(0.3)  # noqa: ASYNC251
+            assert all(answers(reply, ASKED) for reply in await asyncio.gather(*asked))
+            resolver.close()
+
+    # a loop that looked at its timers before its sockets would fail here
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work())
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_resolver_is_not_blamed_when_the_machine_stood_still(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def work() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as slow:
+            slow.bind(("127.0.0.1", 0))
+
+            def answer_late() -> None:
+                time.sleep(1.3)
+                query, peer = slow.recvfrom(4096)
+                slow.sendto(dns.message.make_response(dns.message.from_wire(query)).to_wire(), peer)
+
+            resolver = Resolver([slow.getsockname()])
+            late = threading.Thread(target=answer_late)
+            late.start()
+            asked = resolver.ask(ASKED, 1.0)
+            time.sleep(1.25)  # noqa: ASYNC251
+            assert answers(await asked, ASKED)
+            # that nobody answers is still found out
+            late.join()
+            asked, started = resolver.ask(ASKED, 0.2), time.monotonic()
+            time.sleep(0.5)  # noqa: ASYNC251
+            with pytest.raises(NoAnswerError):
+                await asked
+            assert time.monotonic() - started < 1.0
+            resolver.close()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(work())
 
 
 @pytest.mark.parametrize("server", [("127.0.0.1", 1), ("192.0.2.1", 0), ("::1", 1)])

@@ -69,9 +69,8 @@ def properties(name: str) -> dict[str, dict[str, Any]]:
 
 
 def test_every_schema_is_a_schema_and_says_which() -> None:
-    assert sorted(file.name for file in schemas_folder().glob("*.json")) >= sorted(
-        f"{name}.v1.json" for name in RECORDS
-    )
+    names = {file.name for file in schemas_folder().glob("*.json")}
+    assert names >= {f"{name}.v1.json" for name in RECORDS}
     for name in RECORDS:
         Draft202012Validator.check_schema(schema(name))
         assert schema(name)["$id"] == f"urn:goaway:schema:{name}:v1"

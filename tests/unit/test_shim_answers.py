@@ -4,7 +4,9 @@ import logging
 
 import pytest
 
+from streams.model.decision import Trigger
 from streams.model.instant import MICROSECONDS
+from streams.model.modules import Greylist, Protocol
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
 from streams.shim.answers import Answers
@@ -93,6 +95,22 @@ def test_a_client_is_logged_once_in_a_while_and_the_rest_is_counted(
         "refused 49 more requests of the clients above and 0 of others",
         "refused 192.0.2.1 at CONNECT",
     ]
+
+
+def test_who_is_refused_in_the_session_only_is_not_reported_as_let_in_again() -> None:
+    table, log = DecisionTable(), RefusalLog()
+    blocks: list[tuple[Trigger, str]] = [("greylist", "192.0.2.1"), ("protocol", "192.0.2.2")]
+    for trigger, client in blocks:
+        table.apply(decision(trigger, client, NOW, NOW + 9, "no"), NOW)
+    policy = Policy(protocol=Protocol(invalid_helo=True), greylist=Greylist(enabled=True))
+    answers = Answers(PolicyIndex(policy), table)
+    bad_helo = PolicyRequest(b"192.0.2.3", b"MAIL", b"\nhelo_name=[x\n")
+    put_off = PolicyRequest(b"192.0.2.4", b"RCPT", b"\nsender=a@example.org\nrecipient=b@example.com\n")
+    for request in (PolicyRequest(b"192.0.2.1", b"MAIL"), PolicyRequest(b"192.0.2.2"), bad_helo, put_off):
+        refusal = answers.refusal(request, NOW)
+        assert refusal is not None
+        log.note(refusal, NOW)
+    assert log.refused == {b"192.0.2.2"}
 
 
 def test_many_clients_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
