@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from streams.engine.outcome import Outcome, decision, in_shadow, shadow_end
-from streams.engine.rules import Rule
+from streams.engine.rules import Rule, bounds_of
 from streams.engine.state import ClientState
 from streams.model.decision import Decision, Evidence, LimitWarning, derived_id
 from streams.model.event import Event
@@ -22,23 +22,24 @@ class Reached:
     breach: bool
 
 
-def count(client: ClientState, event: Event, rules: tuple[Rule, ...], limits: Limits) -> list[Reached]:
+def count(client: ClientState, event: Event, limits: Limits) -> list[Reached]:
     """Let every rule count; what went over its limit or reached a warning, in order of precedence.
 
     A warning is given once until an event finds the count below again, or finds nothing before itself: so a
     client which hovers at the threshold is not reported at each of its events.
     """
     reached: list[Reached] = []
-    for rule in rules:
-        found, limit = rule.count(client, event, client.clock, limits), rule.limit(limits)
-        warn = limits.warning_count(limit)
+    now = client.clock
+    for bound in bounds_of(limits)[event.kind]:
+        rule, counter, bit, limit, warn, _ = bound
+        found = counter(client, event, now, bound)
         if found > limit:
             reached.append(Reached(rule, found, limit, True))
-            client.warned |= rule.bit
+            client.warned |= bit
         elif not warn or found < warn:
-            client.warned &= ~rule.bit
-        elif found == 1 or not client.warned & rule.bit:
-            client.warned |= rule.bit
+            client.warned &= ~bit
+        elif found == 1 or not client.warned & bit:
+            client.warned |= bit
             reached.append(Reached(rule, found, limit, False))
     return reached
 

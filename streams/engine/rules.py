@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from streams.engine.state import ClientState
 from streams.engine.windows import slide
@@ -18,7 +18,23 @@ from streams.model.instant import MICROSECONDS
 from streams.model.policy import WINDOW_S, Limits
 
 
-def concurrent_connections(client: ClientState, event: Event, now: int, limits: Limits) -> int:
+class Bound(NamedTuple):
+    """A rule with one set of limits, worked out once."""
+
+    rule: "Rule"
+    count: "Count"
+    bit: int
+    limit: int
+    warn: int
+    """Smallest count that is warned about; 0 where none is."""
+    idle_us: int
+    """How long a session lives that is not heard of."""
+
+
+Count = Callable[[ClientState, Event, int, Bound], int]
+
+
+def concurrent_connections(client: ClientState, event: Event, now: int, bound: Bound) -> int:
     """Open sessions of the client, this one included; those idle for `session_idle_s` are forgotten.
 
     Expiry is only worth its walk where the count could reach a warning or the limit: below, it changes
@@ -27,15 +43,16 @@ def concurrent_connections(client: ClientState, event: Event, now: int, limits: 
     sessions = client.sessions
     if sessions is None:
         sessions = client.sessions = {}
-    sessions[event.session] = event.at + limits.session_idle_s * MICROSECONDS
-    limit = limits.concurrent_connections
-    if len(sessions) >= min(limits.warning_count(limit) or limit, limit):
+    sessions[event.session] = event.at + bound.idle_us
+    count = len(sessions)
+    if count > bound.limit or count >= (bound.warn or bound.limit):
         for session in [name for name, forgotten in sessions.items() if forgotten <= now]:
             del sessions[session]
-    return len(sessions)
+        return len(sessions)
+    return count
 
 
-def connections_per_minute(client: ClientState, event: Event, now: int, limits: Limits) -> int:
+def connections_per_minute(client: ClientState, event: Event, now: int, bound: Bound) -> int:
     """Connections in the 60 s that end now."""
     window = client.connects
     if window is None:
@@ -43,7 +60,7 @@ def connections_per_minute(client: ClientState, event: Event, now: int, limits: 
     return slide(window, event.at, now)
 
 
-def requests_per_minute(client: ClientState, event: Event, now: int, limits: Limits) -> int:
+def requests_per_minute(client: ClientState, event: Event, now: int, bound: Bound) -> int:
     """MAIL transactions in the 60 s that end now (mission.md, R1)."""
     window = client.requests
     if window is None:
@@ -58,16 +75,14 @@ class Rule:
     name: str
     trigger: Trigger
     kind: EventKind
-    count: Callable[[ClientState, Event, int, Limits], int]
+    count: Count
     limit: Callable[[Limits], int]
     window_s: int
     bit: int
     """This rule's bit in `ClientState.warned`."""
 
 
-def _rate(
-    bit: int, kind: EventKind, count: Callable[[ClientState, Event, int, Limits], int], window_s: int
-) -> Rule:
+def _rate(bit: int, kind: EventKind, count: Count, window_s: int) -> Rule:
     """A row whose function bears the limit's own name."""
     return Rule(count.__name__, "rate", kind, count, attrgetter(count.__name__), window_s, bit)
 
@@ -82,3 +97,26 @@ RULES: Final[tuple[Rule, ...]] = (
 RULES_BY_KIND: Final[dict[str, tuple[Rule, ...]]] = {
     kind: tuple(rule for rule in RULES if rule.kind == kind) for kind in {rule.kind for rule in RULES}
 }
+
+_Bounds = dict[str, tuple[Bound, ...]]
+_MEMO_ENTRIES: Final = 1024
+_memo: Final[dict[int, tuple[Limits, _Bounds]]] = {}
+"""Only saves work: limits by their identity, since hashing them would cost more than what is looked up."""
+
+
+def bounds_of(limits: Limits) -> _Bounds:
+    """Kind of event → the rules that count it, in order of precedence, with these limits."""
+    known = _memo.get(id(limits))
+    if known is not None and known[0] is limits:
+        return known[1]
+    if len(_memo) >= _MEMO_ENTRIES:
+        _memo.clear()
+    bounds = {kind: tuple(_bound(rule, limits) for rule in rules) for kind, rules in RULES_BY_KIND.items()}
+    _memo[id(limits)] = limits, bounds
+    return bounds
+
+
+def _bound(rule: Rule, limits: Limits) -> Bound:
+    limit = rule.limit(limits)
+    idle_us = limits.session_idle_s * MICROSECONDS
+    return Bound(rule, rule.count, rule.bit, limit, limits.warning_count(limit), idle_us)

@@ -71,6 +71,8 @@ def _queued(index: PolicyIndex, state: State, event: Event, recorded: Recorded) 
     if client is None:
         return []
     alive(index, client, event)
+    if client.record is None and not recorded:
+        return []  # nearly all: nothing was ever put off
     return conclude(index, client, recorded, lambda: greylist.delivered(index, client, event))
 
 

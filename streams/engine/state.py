@@ -152,11 +152,14 @@ class State:
 
     def known(self, key: Client, at: int) -> ClientState | None:
         """As `client`, but who is unknown or forgotten stays so."""
-        self.newest = max(self.newest, at)
+        newest = self.newest
+        if at > newest:
+            self.newest = newest = at
         found = self.clients.get(key)
-        if found is None or (found.clock + self._memory_us < self.newest and self._over(found)):
+        if found is None or (found.clock + self._memory_us < newest and self._over(found)):
             return None
-        found.clock = max(found.clock, at)
+        if at > found.clock:
+            found.clock = at
         return found
 
     def forget(self, client: ClientState) -> None:

@@ -42,9 +42,9 @@ def step(index: PolicyIndex, state: State, event: Event) -> list[Outcome]:
     """Count the event and decide; decisions are taken into the state."""
     if index.has_schedules:
         index = index.at(event.at)
-    rules = RULES_BY_KIND.get(event.kind)
-    if rules is None:
-        special = SPECIAL.get(event.kind)
+    kind = event.kind
+    if kind not in RULES_BY_KIND:
+        special = SPECIAL.get(kind)
         if special is not None:
             return special(index, state, event, None)
         heard(index, state, event)
@@ -62,9 +62,9 @@ def step(index: PolicyIndex, state: State, event: Event) -> list[Outcome]:
         alive(index, client, event)
     if client.clock < client.block_end or (client.record and refused(index, standing, client, event)):
         return []
-    reached = rate.count(client, event, rules, standing.limits)
+    reached = rate.count(client, event, standing.limits)
     outcomes = rate.judge(index, standing, client, event, reached) if reached else []
-    if client.record and greylist.judged(index, standing, event) and not refuses(outcomes):
+    if client.record and not refuses(outcomes) and greylist.judged(index, standing, event):
         outcomes = greylist.no_retry(index, client, event) + outcomes
     return settled(index, client, outcomes) if outcomes else outcomes
 
@@ -78,8 +78,7 @@ def recall(index: PolicyIndex, state: State, event: Event, taken: Taken) -> None
     if index.has_schedules:
         index = index.at(event.at)
     decisions = taken.get(event.id, ())
-    rules = RULES_BY_KIND.get(event.kind)
-    if rules is None:
+    if event.kind not in RULES_BY_KIND:
         special = SPECIAL.get(event.kind)
         if special is not None:
             special(index, state, event, decisions)
@@ -106,7 +105,7 @@ def recall(index: PolicyIndex, state: State, event: Event, taken: Taken) -> None
     alive(index, client, event)
     if refused(index, standing, client, event):
         return
-    rate.count(client, event, rules, standing.limits)
+    rate.count(client, event, standing.limits)
     for it in decisions:
         stand(index, client, it)
 

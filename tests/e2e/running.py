@@ -317,10 +317,10 @@ class WrittenLog:
 
     def deferred(self, address: str, sender: str, recipient: str, answer: str) -> None:
         """A connection whose only recipient was put off with this answer of the shim."""
-        code, _, reason = answer.partition(" ")
+        code, status, reason = answer.split(" ", 2)
         refused = (
-            f"NOQUEUE: reject: RCPT from unknown[{address}]: {code} {reason.partition(' ')[0]} <{recipient}>: "
-            f"Recipient address rejected: {reason.partition(' ')[2]}; from=<{sender}> to=<{recipient}> "
+            f"NOQUEUE: reject: RCPT from unknown[{address}]: {code} {status} <{recipient}>: "
+            f"Recipient address rejected: {reason}; from=<{sender}> to=<{recipient}> "
             "proto=ESMTP helo=<mail.example.com>"
         )
         left = f"disconnect from unknown[{address}] ehlo=1 mail=1 rcpt=0/1 quit=1 commands=3/4"

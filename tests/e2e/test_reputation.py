@@ -47,7 +47,7 @@ def policy(resolver: str) -> str:
 def guarded(dns_server: Rbldnsd) -> Iterator[FrontDoor]:
     """A front door that asks this zone; the reputation stage has its partitions."""
     listen = f"inet:127.0.0.1:{free_port()}"
-    setup = Setup(policy=listen, port_logging=True)
+    setup = Setup(policy=listen)
     with front_door(setup, listen=listen, policy=policy(dns_server.address)) as door:
         until(
             lambda: door.up.facts("reputation").get("partitions") == PARTITIONS,

@@ -187,7 +187,7 @@ def test_a_module_that_is_suspended_or_exempts_all_puts_nobody_off(
     policy: Policy, events: list[Event], module: Module, suspended: bool
 ) -> None:
     if suspended:
-        never = Suspension(module=module, until=Instant(NEVER))
+        never = Suspension(module=module, until=Instant(2 * START))
         changed = replace(policy, suspensions=(*policy.suspensions, never))
     else:
         everybody = tuple(Exemption(module=module, network=parse_network(it)) for it in ("0.0.0.0/0", "::/0"))
