@@ -30,7 +30,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "forget": ("clients", "Drop all that is remembered of an address."),
     "explain": ("explain", "What holds for an address, what stands against it, what would help."),
     "greylist": ("greylist", "Teach greylisting who delivers."),
-    "reputation": ("reputation", "Ask DNSBLs about new clients; look an address up now."),
+    "reputation": ("reputation", "Ask DNSBLs about who connects, and watch partners."),
     "notify": ("notify", "Tell people of warnings, blocks and trouble."),
     "topics": ("topics", "Create and show the Kafka topics."),
     "db": ("db", "Create and show the ClickHouse tables."),

@@ -19,6 +19,8 @@ SHOWN = {
     "clickhouse": ("address",),
     "shim": ("caught_up", "decisions_standing", "requests", "refused", "listening"),
     "worker": ("events", "events_per_s", "decisions", "clients", "records_waiting"),
+    "reputation": ("looked_up", "listed", "zones_out", "waiting", "records_waiting"),
+    "notify": ("sent", "waiting", "trouble"),
     "sink": ("rows", "lag", "trouble"),
     "sample": ("events", "bytes_behind", "trouble"),
     "ship": ("read", "events", "bytes_behind", "unreadable", "trouble"),

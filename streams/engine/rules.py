@@ -22,7 +22,7 @@ class Bound(NamedTuple):
     """A rule with one set of limits, worked out once."""
 
     rule: "Rule"
-    count: "Count"
+    counter: "Count"
     bit: int
     limit: int
     warn: int

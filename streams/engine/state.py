@@ -158,8 +158,7 @@ class State:
         found = self.clients.get(key)
         if found is None or (found.clock + self._memory_us < newest and self._over(found)):
             return None
-        if at > found.clock:
-            found.clock = at
+        found.clock = at if at > found.clock else found.clock
         return found
 
     def forget(self, client: ClientState) -> None:

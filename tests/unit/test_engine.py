@@ -351,3 +351,11 @@ def test_ids_depend_on_trigger_client_and_event_alone() -> None:
         mta = Mta(policy(blocks=(msgspec.structs.replace(LISTED[0], note=note),)))
         found.append(the_block(mta.see(0)).id)
     assert found[0] == found[1]
+
+
+def test_where_the_first_is_the_warning_each_that_comes_alone_is_warned_about_also_after_a_restart() -> None:
+    """A restarted worker reads back no further than its memory, so what was said before must not count."""
+    rules = policy(requests_per_minute=1, warn_at=1.0)
+    live, restarted = Mta(rules), Mta(rules)
+    assert len(live.see(0, "mail")) == 1
+    assert len(live.see(7201 * S, "mail")) == len(restarted.see(7201 * S, "mail")) == 1

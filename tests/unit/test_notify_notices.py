@@ -73,8 +73,9 @@ def test_warnings_say_how_close_it_is_and_trouble_its_own_words() -> None:
 def test_only_what_is_asked_for_is_told() -> None:
     assert notice_of(warning(1), ("block",)) is None
     assert notice_of(block(1), ("limit",)) is None
-    assert notice_of(block(1, shadow=True), TOPICS_OF_NOTICE) is None
-    shadow = notice_of(block(1, shadow=True), (*TOPICS_OF_NOTICE, SHADOW))
+    assert notice_of(block(1, shadow=True), Notify().about) is None
+    shadow = notice_of(block(1, shadow=True), TOPICS_OF_NOTICE)
+    assert notice_of(block(1), (SHADOW,)) is None
     assert shadow is not None
     assert "would be blocked (shadow)" in lines_of(shadow, UTC)[0]
 

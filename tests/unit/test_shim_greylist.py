@@ -214,6 +214,7 @@ def test_what_ended_before_it_was_read_is_not_remembered() -> None:
     memory = GreylistMemory(POLICY)
     memory.take(told("defer", "192.0.2.1", 0, 14_400), at(14_400))
     memory.take(told("pass", "192.0.2.1", 0, 100), at(100))
+    memory.take(told("defer", "192.0.2.2", 0, 50_000), at(14_400))
     assert (memory.triplets, memory.learnt) == (0, 0)
 
 

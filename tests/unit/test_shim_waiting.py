@@ -147,6 +147,20 @@ def test_two_that_wait_on_one_connection_wait_one_after_the_other() -> None:
     _run(SHORT, test)
 
 
+def test_a_connection_that_waits_is_not_read_from() -> None:
+    async def test(shim: _Shim) -> None:
+        _, writer = await asyncio.open_connection(*shim.where)
+        writer.write(asked(CLIENT, "RCPT") + asked("192.0.2.2", "RCPT"))
+        await shim.until_waiting(2)
+        writer.write(asked("192.0.2.3", "MAIL") * 100_000)
+        await asyncio.sleep(0.1)
+        (connection,) = shim.service.open
+        assert len(connection._behind) < 20_000
+        writer.transport.abort()
+
+    _run(replace(SHORT, reputation=Reputation(wait_ms=500)), test)
+
+
 def test_many_connections_of_one_client_are_woken_together() -> None:
     async def test(shim: _Shim) -> None:
         waiting = [asyncio.create_task(shim.ask()) for _ in range(20)]

@@ -1,6 +1,6 @@
 """A notice: one warning or decision that people are told of, and its words. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -12,7 +12,7 @@ URGENT: Final = frozenset(("zone", "partner", "pipeline"))
 """What is told in quiet hours too."""
 
 SHADOW: Final = "shadow"
-"""In `[notify] about`: blocks that were decided in shadow are told too."""
+"""In `[notify] about`: blocks that were decided in shadow are told."""
 
 MAX_LINE: Final = 300
 """Longest line of a notice, in characters."""
@@ -35,13 +35,12 @@ class Notice(NamedTuple):
         return self.about in URGENT
 
 
-def notice_of(source: Decision | LimitWarning, about: Iterable[str]) -> Notice | None:
+def notice_of(source: Decision | LimitWarning, about: Collection[str]) -> Notice | None:
     """What there is to tell of a record, or None where nobody asked for it (`[notify] about`)."""
     if isinstance(source, LimitWarning):
         wanted, topic = source.about in about, str(source.about)
     else:
-        shown = not source.shadow or SHADOW in about
-        wanted, topic = source.action == "block" and shown and "block" in about, "block"
+        wanted, topic = source.action == "block" and (SHADOW if source.shadow else "block") in about, "block"
     if not wanted:
         return None
     return Notice(source.id[:_MAX_SUBJECT], topic, plain(source.client, _MAX_SUBJECT), source)

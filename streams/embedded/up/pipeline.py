@@ -84,7 +84,8 @@ class Pipeline:
         if self._clickhouse is not None:
             self._clickhouse.tend()
         if self._policy.wants_reputation and not any(it.name == "reputation" for it in self._children):
-            self._add("reputation", "reputation", "--instance", "up")
+            state = str(self.plan.data / "reputation")
+            self._add("reputation", "reputation", "--instance", "up", "--state", state)
         self._watch_memory()
 
     def _add(self, name: str, *arguments: str) -> None:

@@ -72,7 +72,7 @@ class PolicyKeeper:
         """Whether the policy has anything for the reputation stage to do."""
         policy = self.policy
         asked = any(zone.enabled for zone in policy.zones)
-        return asked or policy.protocol.invalid_sender
+        return asked or policy.protocol.invalid_sender or bool(policy.partners)
 
     def _keep(self, number: int, index: PolicyIndex) -> None:
         self.policy = index.policy
