@@ -81,7 +81,8 @@ class PolicyFollower:
     def at(self, number: int, timeout_s: float = 10.0) -> PolicyIndex:
         """The policy as this change left it, waited for where it was not seen yet.
 
-        0 is the base. Of a change that is no longer remembered, the earliest policy that is. A change that
+        0 is the base, where nothing was forgotten since; what is no longer remembered is answered by the
+        earliest policy that is. A change that
         does not appear in time is an `UnavailableError`.
         """
         deadline = time.monotonic() + timeout_s

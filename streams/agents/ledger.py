@@ -134,9 +134,7 @@ class Ledger:
         block = self.index.standing(event.address).blocked(event.at)
         if block is None:
             return
-        known = self.state.clients.get(event.client)
-        on_record = (event.client, str(block.network), block.note) in self._listed
-        if on_record or (known is not None and known.listed == block):
+        if (event.client, str(block.network), block.note) in self._listed:
             self.state.client(event.client, event.at).listed = block
 
     def process(self, offset: int, frame: bytes, *, record_us: int) -> Passed:

@@ -112,7 +112,7 @@ GREYLIST = st.builds(
     retry_window_s=st.sampled_from((120, 14_400)),
     learnt_s=st.sampled_from((600, 200_000)),
     no_retry_count=st.integers(1, 3),
-    no_retry_after_s=st.sampled_from((61, 3000)),
+    no_retry_after_s=st.sampled_from((61, 61, 3000)),
     no_retry_block_s=st.sampled_from((90, 9000, 200_000)),
     internal=st.booleans(),
 )
@@ -134,7 +134,7 @@ POLICIES = st.builds(
         unique_by=lambda rule: rule.network,
     ),
     exemptions=few(st.builds(Exemption, module=st.sampled_from(MODULES), network=CIDRS, expires=ENDS), 1),
-    blocks=few(st.builds(Block, network=CIDRS, note=st.sampled_from(("", "spam")), expires=SOON), 1),
+    blocks=few(st.builds(Block, network=CIDRS, note=st.sampled_from(("", "spam")), expires=ENDS), 1),
     zones=st.one_of(st.just(()), ZONE_ROWS, ZONE_ROWS),
     reputation=REPUTATION,
     greylist=GREYLIST,
@@ -159,8 +159,15 @@ LATENESS = st.one_of(st.just(0), st.just(0), st.just(0), st.integers(0, 90_000_0
 @st.composite
 def answers(draw: st.DrawFn, codes: tuple[str, ...] = CODES) -> dict[str, Any]:
     """What a reputation event says: a finished round, or one zone's listing from postscreen's log."""
-    whole = draw(st.booleans())
-    zones = draw(st.lists(st.sampled_from(ZONES[:2] + ZONES), min_size=not whole, max_size=3 if whole else 1))
+    whole = draw(st.sampled_from((True, True, False)))
+    clean = whole and draw(st.sampled_from((False, False, True)))
+    zones = (
+        ()
+        if clean
+        else draw(
+            st.lists(st.sampled_from(ZONES[:2] + ZONES), min_size=not whole, max_size=3 if whole else 1)
+        )
+    )
     return {
         "service": "reputation" if whole else "postscreen/dnsblog",
         "detail": "; ".join(f"{zone} {draw(st.sampled_from(codes))}" for zone in zones),

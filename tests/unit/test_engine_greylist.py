@@ -297,3 +297,18 @@ def test_a_restart_at_any_moment_changes_nothing(moment: int) -> None:
 
 def decided(outcomes: list[Outcome]) -> list[str]:
     return [it.rule for it in outcomes]
+
+
+def test_a_message_of_a_stranger_or_with_nothing_pending_says_nothing() -> None:
+    mta = Mta(grey())
+    assert mta.queued(0) == []
+    assert mta.state.clients == {}
+    mta.see(1)
+    assert mta.queued(2) == []
+
+
+def test_nobody_is_learnt_while_greylisting_is_off() -> None:
+    mta = Mta(grey())
+    mta.put_off(0)
+    mta.use(grey(enabled=False))
+    assert mta.queued(600 * S) == []

@@ -11,7 +11,7 @@ from streams.model.instant import Instant
 from streams.model.modules import Greylist, Protocol, Zone
 from streams.model.policy import Block, Limits, Module, NetworkRule, Suspension
 from streams.model.schedule import Schedule
-from tests.unit.engine_mta import DAY, HOUR, START, Mta, S, one, policy
+from tests.unit.engine_mta import DAY, HOUR, START, Mta, S, exempt, one, policy
 
 
 def rules(outcomes: list[Outcome]) -> list[tuple[str, bool]]:
@@ -261,3 +261,32 @@ def test_a_client_is_remembered_as_long_as_its_longest_record_lasts() -> None:
     assert mta.see(10 * DAY) == mta.see(10 * DAY) == []
     assert mta.see(20 * DAY) == []
     assert len(mta.see(20 * DAY)) == 1
+
+
+# a restart
+
+
+def test_a_fold_reads_schedules_and_leaves_out_what_was_exempt_then() -> None:
+    """Exempt at first, and then by a policy that lets the last minutes of the day more through."""
+    evening = schedule(from_minute=1380, to_minute=1440)
+    mta = Mta(policy(connections_per_minute=1, schedules=(evening,), exemptions=exempt("rate")))
+    mta.see(0), mta.see(0)
+    mta.use(policy(connections_per_minute=1, schedules=(evening,)))
+    mta.see(1), mta.see(2)
+    folded = mta.again()
+    for it in (mta, folded):
+        assert [len(it.see(3 + n)) for n in range(2)] == [0, 1]
+
+
+def test_limits_by_the_thousand_are_told_apart() -> None:
+    """Rules are worked out once for each set of limits, of which no more than a thousand are kept."""
+    for number in range(1, 1100):
+        mta = Mta(policy(connections_per_minute=number % 3 + 1, concurrent_connections=99))
+        found = [len(mta.see(0)) for _ in range(4)]
+        assert found.index(1) == number % 3 + 1
+
+
+def test_forgetting_a_client_whose_record_says_nothing_any_more_says_nothing() -> None:
+    mta = Mta(policy(protocol=Protocol(block_s=10)))
+    mta.see(0, "violation", violation="missing HELO")
+    assert mta.see(10 * S, "forget") == []
