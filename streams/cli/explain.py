@@ -1,30 +1,37 @@
 """`goaway explain ADDRESS`: what holds for it, what stands against it, and the command that would help."""
 
 import json
-from dataclasses import dataclass
+import shlex
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import TextWrapper
 from typing import Any, Final
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from click.core import ParameterSource
 
 from streams.audit.known import Known, known
 from streams.cli.options import data_option, load_policy, now, policy_option
+from streams.cli.policy_edits import networks
 from streams.cli.reach import reach
 from streams.cli.screen import why
 from streams.engine.advice import Finding, Stands, findings, modules, standing_decisions
+from streams.engine.treatment import greylisted, moment, span
 from streams.errors import GoawayError
-from streams.model.client import Address, Client, parse_address, parse_network
+from streams.model.client import Address, Client, parse_address
 from streams.model.decision import Decision, LimitWarning
-from streams.model.instant import rfc3339
+from streams.model.instant import Instant, rfc3339
 from streams.model.standing import PolicyIndex
 from streams.policy_follower import PolicyFollower
 from streams.recorded import decisions_of, trouble
 
 _CAUGHT_UP_S: Final = 5.0
 _PERIOD_S: Final = 86_400
+_WIDEST: Final = 100
+_LABEL: Final = 12
+"""Columns of the labels on the left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,8 @@ class Explained:
     known: Known | None
     storage: str
     """Why ClickHouse could not be asked; empty where it was."""
+    flags: str = ""
+    """What a command needs to reach the same place, as it follows it."""
 
     @property
     def stands(self) -> list[Stands]:
@@ -51,6 +60,15 @@ class Explained:
     def findings(self) -> list[Finding]:
         """What to know, each with its command."""
         return findings(self.index, self.address, self.decisions, self.at, trouble=self.trouble)
+
+    @property
+    def retry_from(self) -> list[Instant]:
+        """From when on a retry of each first attempt on record passes."""
+        return greylisted(self.index, self.address, self.decisions, self.at)
+
+    def command(self, finding: Finding) -> str:
+        """A finding's command, complete."""
+        return finding.command and finding.command + self.flags
 
     @property
     def answer(self) -> str:
@@ -70,22 +88,25 @@ class Explained:
 @data_option
 @policy_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def explain(address: str, data: Path, policy_file: Path | None, as_json: bool) -> None:
+@click.pass_context
+def explain(
+    context: click.Context, address: str, data: Path, policy_file: Path | None, as_json: bool
+) -> None:
     """Say what holds for ADDRESS: limits, exemptions, what stands against it since when, and what would help.
 
     Reads the policy in force and the decisions from Kafka (those of a running goaway up, else GOAWAY_KAFKA)
     and, where it answers, ClickHouse.
     """
-    if "-" in address or "/" in address:
-        parse_network(address)  # a range is answered with the CIDRs that cover it
-        address = address.partition("/")[0]
-    explained = _look(parse_address(address), data, policy_file)
+    (network,) = networks([address])  # a range is answered with the CIDRs that cover it
+    explained = _look(parse_address(str(network.network_address)), data, policy_file)
+    if context.get_parameter_source("data") == ParameterSource.COMMANDLINE:
+        explained = replace(explained, flags=f" --data {shlex.quote(str(data))}")
     if as_json:
         click.echo(json.dumps(_as_json(explained), ensure_ascii=True))
         return
-    console = Console()
-    for line in _shown(explained):
-        console.print(line, highlight=False)
+    width = min(shutil.get_terminal_size().columns, _WIDEST)
+    for line in _shown(explained, width):
+        click.echo(line)
 
 
 def _look(address: Address, data: Path, policy_file: Path | None) -> Explained:
@@ -109,60 +130,78 @@ def _look(address: Address, data: Path, policy_file: Path | None) -> Explained:
     return Explained(address, client, change, index, at, decisions, said, seen, storage)
 
 
-def _shown(it: Explained) -> list[Any]:
+def _shown(it: Explained, width: int) -> Iterator[str]:
     standing = it.index.standing(it.address)
     limits = standing.limits
+    counted = "" if str(it.client) == it.address else f" (counted as {it.client})"
     change = f"change {it.change}" if it.change else "as its file says"
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row("Now", _colour(f"refused: {it.answer}", "red") if it.answer else _colour("let in", "green"))
+    yield click.style(f"{it.address}{counted}; policy {it.index.version}, {change}", bold=True)
+    yield ""
+    if it.answer:
+        yield from _row("Now", f"refused: {it.answer}", width, fg="red")
+    elif it.retry_from:
+        yield from _row("Now", "let in; mail that is new is put off first (greylisting)", width, fg="yellow")
+    else:
+        yield from _row("Now", "let in", width, fg="green")
     for stands in it.stands:
-        decision = stands.decision
-        until = rfc3339(decision.until) if decision.until else "the entry is removed"
-        lifted = f"; it does not refuse: {stands.lifted_by}" if stands.lifted_by else ""
-        table.add_row(
-            decision.trigger,
-            escape(
-                f"since {rfc3339(decision.at)} until {until}: {why(decision)}; event {decision.event} of "
-                f"{decision.session or decision.host or 'no session'}, policy {decision.policy}{lifted}"
-            ),
-        )
-    table.add_row(
+        yield from _block(stands, it.at, width)
+    source = f"[[networks]] {standing.network}" if standing.network else "[limits]"
+    yield from _row(
         "Limits",
-        escape(
-            f"from {'[[networks]] ' + standing.network if standing.network else '[limits]'}: "
-            f"{limits.concurrent_connections} connections at a time; a minute, "
-            f"{limits.connections_per_minute} connections and {limits.requests_per_minute} requests; "
-            f"cool-down {limits.cool_down_s} s"
-        ),
+        f"from {source}: {limits.concurrent_connections} connections at a time; a minute, "
+        f"{limits.connections_per_minute} connections and {limits.requests_per_minute} requests; "
+        f"cool-down {limits.cool_down_s} s",
+        width,
     )
     for module, words in modules(it.index, it.address, it.at).items():
-        table.add_row(f"  {module}", escape(words))
-    table.add_row("Last 24 h", escape(_seen(it)))
-    notes: list[Any] = [f"\n{'What to know' if it.findings else 'Nothing else to know.'}"]
+        yield from _row(f"  {module}", words, width)
+    yield from _row("Last 24 h", _seen(it), width)
+    yield ""
+    yield "What to know" if it.findings else "Nothing else to know."
     for finding in it.findings:
-        notes.append("- " + escape(finding.what))
+        yield from wrap(f"- {finding.what}{':' if finding.command else ''}", width, subsequent_indent="  ")
         if finding.command:
-            notes.append(f"    [bold]{escape(finding.command)}[/bold]")
-    title = f"[bold]{it.address}[/bold] (client {it.client}); policy {it.index.version}, {change}"
-    return [title, "", table, *notes]
+            yield click.style(f"    {it.command(finding)}", bold=True)  # in one piece, to be copied
 
 
-def _colour(text: str, colour: str) -> str:
-    return f"[{colour}]{escape(text)}[/{colour}]"
+def wrap(words: str, width: int, *, subsequent_indent: str = "") -> list[str]:
+    """Lines of at most that many columns; what is longer by itself is left whole."""
+    wrapper = TextWrapper(
+        width, subsequent_indent=subsequent_indent, break_long_words=False, break_on_hyphens=False
+    )
+    return wrapper.wrap(words)
+
+
+def _row(label: str, words: str, width: int, *, fg: str | None = None) -> Iterator[str]:
+    for number, line in enumerate(wrap(words, width - _LABEL)):
+        yield click.style(f"{'' if number else label:<{_LABEL}}", bold=True) + click.style(line, fg=fg)
+
+
+def _block(stands: Stands, now: int, width: int) -> Iterator[str]:
+    decision = stands.decision
+    # its rule and its evidence are both the zone
+    reason = decision.evidence.note if decision.trigger == "reputation" else why(decision)
+    yield from _row(decision.trigger.capitalize(), reason, width)
+    until = "the entry is removed"
+    if decision.until is not None:
+        until = f"{moment(decision.until)} ({span(decision.until - now)} left)"
+    yield from _row("", f"since {moment(decision.at)} until {until}", width)
+    place = decision.session or decision.host or "no session"
+    yield from _row("", f"event {decision.event} of {place}, policy {decision.policy}", width)
+    if stands.lifted_by:
+        yield from _row("", f"it does not refuse: {stands.lifted_by}", width)
 
 
 def _seen(it: Explained) -> str:
     if it.storage:
-        return f"not known: {it.storage}"
+        return f"not known: {it.storage.partition(' (')[0]}"
     if it.known is None:
         return "not seen"
     known = it.known
     words = (
         f"{known.connections} connections, {known.requests} requests, {known.messages} messages queued, "
         f"{known.refusals} refusals, {known.violations} violations, {known.logins} logins; last "
-        f"{rfc3339(known.last)} at {', '.join(known.hosts)}"
+        f"{moment(known.last)} at {', '.join(known.hosts)}"
     )
     names = "".join(
         f"; {label} {', '.join(ascii(name)[1:-1][:80] for name in found)}"
@@ -206,5 +245,6 @@ def _as_json(it: Explained) -> dict[str, Any]:
             "refusals": it.known.refusals,
             "last": rfc3339(it.known.last),
         },
-        "findings": [{"what": one.what, "command": one.command or None} for one in it.findings],
+        "greylisted": [rfc3339(at) for at in it.retry_from],
+        "findings": [{"what": one.what, "command": it.command(one) or None} for one in it.findings],
     }

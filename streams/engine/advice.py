@@ -1,4 +1,4 @@
-"""What holds for one address, in words: limits, exemptions, what stands against it, and what would help.
+"""What to know about one address, in words, and the command that would help.
 
 For `goaway explain`. The classic mistakes each have a finding with the exact command that mends them.
 """
@@ -9,16 +9,30 @@ from typing import Final
 
 import msgspec
 
+from streams.engine.treatment import (
+    Stands,
+    exemption_of,
+    greylisted,
+    modules,
+    moment,
+    noted,
+    span,
+    standing_decisions,
+)
 from streams.model.client import Address, Network, shown
 from streams.model.decision import Decision, LimitWarning
-from streams.model.instant import MICROSECONDS, rfc3339
-from streams.model.modules import VIOLATIONS
-from streams.model.policy import MODULE_OF, MODULES, Exemption, Module
+from streams.model.policy import MODULE_OF, MODULES
 from streams.model.standing import PolicyIndex, Standing
+
+__all__ = ["Finding", "Stands", "findings", "modules", "standing_decisions"]
 
 _NEIGHBOURS_IPV4: Final = 24
 _NEIGHBOURS_IPV6: Final = 56
 _PER_MINUTE: Final = ("requests_per_minute", "connections_per_minute")
+
+_OUT: Final = " is out: "
+_LISTED: Final = " is listed in "
+"""In the words of the reputation stage; other warnings say that the trouble is over."""
 
 _OWN: Final = tuple(
     ip_network(text)
@@ -26,97 +40,12 @@ _OWN: Final = tuple(
 )
 """Ranges of nobody else (RFC 1918, RFC 6598, RFC 4193)."""
 
-TRIGGER_OF: Final = {module: trigger for trigger, module in MODULE_OF.items()}
-
 
 class Finding(msgspec.Struct, frozen=True):
     """One thing to know, and the command that changes it."""
 
     what: str
     command: str = ""
-
-
-class Stands(msgspec.Struct, frozen=True):
-    """A decision that has not ended, and why it refuses or does not."""
-
-    decision: Decision
-    lifted_by: str = ""
-    """What keeps it from refusing: an exemption, a suspension, shadow; empty where it refuses."""
-
-
-def standing_decisions(
-    index: PolicyIndex, address: Address, decisions: Sequence[Decision], now: int
-) -> list[Stands]:
-    """Blocks that have not ended, in order of precedence, each with what lifts it."""
-    standing = index.standing(address)
-    found = []
-    for decision in decisions:
-        ends = decision.until
-        if decision.action == "block" and decision.trigger != "blocklist" and (ends is None or ends > now):
-            found.append(Stands(decision, _lifted(index, standing, decision, now)))
-    order = list(MODULE_OF)
-    return sorted(found, key=lambda it: order.index(it.decision.trigger))
-
-
-def _lifted(index: PolicyIndex, standing: Standing, decision: Decision, now: int) -> str:
-    module = MODULE_OF[decision.trigger]
-    if decision.shadow:
-        return "it was decided in shadow: recorded, nobody refused"
-    if (entry := _exemption(standing, module, now)) is not None:
-        return f"exempt from {module} by {shown(entry.network)}{_note(entry.note)}"
-    if index.suspended(module, now):
-        return f"{module} is suspended"
-    return ""
-
-
-def _exemption(standing: Standing, module: Module, now: int) -> Exemption | None:
-    return next(
-        (
-            entry
-            for entry in standing.exemptions
-            if entry.module == module and (entry.expires is None or now < entry.expires)
-        ),
-        None,
-    )
-
-
-def _note(note: str) -> str:
-    return f" ({note})" if note else ""
-
-
-def modules(index: PolicyIndex, address: Address, now: int) -> dict[Module, str]:
-    """How each module treats the address, in words."""
-    standing, policy = index.standing(address), index.policy
-    switched = {
-        "rate": True,
-        "dnsbl": bool(index.zones),
-        "greylist": policy.greylist.enabled,
-        "protocol": any(getattr(policy.protocol, name) for name in VIOLATIONS.values()),
-    }
-    internal = {
-        "rate": False,
-        "dnsbl": not policy.reputation.internal,
-        "greylist": not policy.greylist.internal,
-        "protocol": not policy.protocol.internal,
-    }
-    found: dict[Module, str] = {}
-    for module in MODULES:
-        entry = _exemption(standing, module, now)
-        if not switched[module]:
-            words = "off"
-        elif entry is not None:
-            until = f", until {rfc3339(entry.expires)}" if entry.expires else ""
-            words = f"exempt by {shown(entry.network)}{_note(entry.note)}{until}"
-        elif index.suspended(module, now):
-            words = "suspended for everybody"
-        elif standing.internal and internal[module]:
-            words = f"let off: {standing.network} is internal"
-        elif TRIGGER_OF[module] in policy.shadow:
-            words = "in shadow: decides and records, refuses nobody"
-        else:
-            words = "judges it"
-        found[module] = words
-    return found
 
 
 def findings(
@@ -133,14 +62,15 @@ def findings(
     found: list[Finding] = []
     block = standing.blocked(now)
     if block is not None:
-        words = f"{shown(block.network)} is on the block list{_note(block.note)}; no exemption lifts that"
+        words = f"{shown(block.network)} is on the block list{noted(block.note)}; no exemption lifts that"
         found.append(Finding(words, f"goaway policy remove blocks/{block.network}"))
     for it in stands:
         found += _of_block(index, standing, address, it, now)
+    found += _greylisted(index, address, decisions, now)
     found += _suspensions(index, now)
     found += _unlike_neighbours(index, standing, address, now)
     found += _private(index, standing, address)
-    found += _trouble(index, address, trouble or {})
+    found += _trouble(index, standing, address, trouble or {}, now)
     return found
 
 
@@ -156,9 +86,9 @@ def _of_block(
                 "for its sender to send again"
             )
         return [Finding(words)]
-    until = f"until {rfc3339(decision.until)}" if decision.until else "without an end"
+    until = f"until {moment(decision.until)}" if decision.until else "without an end"
     found = [Finding(f"refused {until}: {decision.reason}; to let it in now", f"goaway unblock {address}")]
-    others = [m for m in MODULES if m != module and _exemption(standing, m, now) is not None]
+    others = [m for m in MODULES if m != module and exemption_of(standing, m, now) is not None]
     if others:
         words = f"it is exempt from {', '.join(others)}, but what refuses it is {module}: that needs its own"
         found.append(Finding(words, f"goaway exempt {module} {address}"))
@@ -183,15 +113,28 @@ def _of_block(
     return found
 
 
+def _greylisted(
+    index: PolicyIndex, address: Address, decisions: Sequence[Decision], now: int
+) -> list[Finding]:
+    due = greylisted(index, address, decisions, now)
+    if not due:
+        return []
+    attempts = "one first attempt was" if len(due) == 1 else f"{len(due)} first attempts were"
+    words = (
+        f"greylisted: {attempts} put off with 451 and not retried yet; a retry passes from "
+        f"{moment(due[0])} on, and once its message is queued the client passes. Never to put it off"
+    )
+    return [Finding(words, f"goaway exempt greylist {address}")]
+
+
 def _suspensions(index: PolicyIndex, now: int) -> list[Finding]:
     found = []
     for entry in index.policy.suspensions:
         if entry.until > now:
-            minutes = (entry.until - now) // (60 * MICROSECONDS)
             by = f" by {entry.by}" if entry.by else ""
             words = (
-                f"{entry.module} is suspended for everybody until {rfc3339(entry.until)}{by}"
-                f"{_note(entry.note)}: {minutes} min left, in which it refuses nobody"
+                f"{entry.module} is suspended for everybody until {moment(entry.until)}{by}"
+                f"{noted(entry.note)}: {span(entry.until - now)} left, in which it refuses nobody"
             )
             found.append(Finding(words, f"goaway resume {entry.module}"))
     return found
@@ -205,7 +148,7 @@ def _unlike_neighbours(index: PolicyIndex, standing: Standing, address: Address,
     )
     found = []
     for module in MODULES:
-        if _exemption(standing, module, now) is not None:
+        if exemption_of(standing, module, now) is not None:
             continue
         near = [
             entry
@@ -217,7 +160,7 @@ def _unlike_neighbours(index: PolicyIndex, standing: Standing, address: Address,
         ]
         if near:
             words = (
-                f"{shown(near[0].network)} is exempt from {module}{_note(near[0].note)}, a single address: "
+                f"{shown(near[0].network)} is exempt from {module}{noted(near[0].note)}, a single address: "
                 f"it does not cover {address}"
             )
             found.append(Finding(words, f"goaway exempt {module} {around}"))
@@ -239,16 +182,29 @@ def _private(index: PolicyIndex, standing: Standing, address: Address) -> list[F
     if not on:
         return []
     around = ip_network(f"{address}/{24 if ip.version == 4 else 64}", strict=False)
-    words = f"a private address, but in no network marked internal: {' and '.join(on)} judge it"
+    judge = f"{' and '.join(on)} judge{'s' if len(on) == 1 else ''} it"
+    words = f"a private address, but in no network marked internal: {judge}"
     return [Finding(words, f"goaway policy set networks.{standing.network or around}.internal true")]
 
 
 def _trouble(
-    index: PolicyIndex, address: Address, trouble: Mapping[tuple[str, str], LimitWarning]
+    index: PolicyIndex,
+    standing: Standing,
+    address: Address,
+    trouble: Mapping[tuple[str, str], LimitWarning],
+    now: int,
 ) -> list[Finding]:
     found = []
     for (about, subject), warning in sorted(trouble.items()):
-        known_zone = about == "zone" and subject in index.zones
-        if known_zone or (about == "partner" and subject == address):
-            found.append(Finding(f"{rfc3339(warning.at)}: {warning.text}"))
+        said = f"since {moment(warning.at)}: {warning.text}"
+        if about == "zone" and subject in index.zones and _OUT in warning.text:
+            found.append(
+                Finding(f"{said}. To do without it", f"goaway policy set zones.{subject}.enabled false")
+            )
+        elif about == "partner" and subject == address:
+            command = f"goaway exempt dnsbl {address} --expires 7d"
+            if _LISTED not in warning.text or exemption_of(standing, "dnsbl", now) is not None:
+                found.append(Finding(said))
+            else:
+                found.append(Finding(f"{said}. To let it in until that is done", command))
     return found

@@ -37,7 +37,9 @@ def until(holds: Callable[[], bool], what: str | Callable[[], str], *, seconds: 
         time.sleep(0.02)
 
 
-def goaway(*arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+def goaway(
+    *arguments: str, timeout_s: float = 60.0, environ: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a command of `goaway` to its end."""
     return subprocess.run(
         [sys.executable, "-m", "streams.cli", *arguments],
@@ -46,6 +48,7 @@ def goaway(*arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProc
         text=True,
         timeout=timeout_s,
         cwd=ROOT,
+        env={**os.environ, **(environ or {})},
         check=False,
     )
 
@@ -195,7 +198,7 @@ class RunningUp:
 
     def goaway(self, *arguments: str, code: int = 0) -> str:
         """What a command prints, run on this data folder; its exit code is checked."""
-        done = goaway(*arguments, "--data", str(self.data))
+        done = goaway(*arguments, environ={"GOAWAY_DATA": str(self.data), "COLUMNS": "80"})
         assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr, self.explain())
         return done.stdout + done.stderr
 

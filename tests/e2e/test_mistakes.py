@@ -1,5 +1,6 @@
-"""The nine classic mistakes, each made for real: what `goaway explain` says of it, and that its command helps."""
+"""The nine classic mistakes, made for real: what `goaway explain` says of each, and that its command helps."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.e2e.running import LET_IN, PARTITIONS, REFUSED, RunningUp, WrittenLog, until
+from tests.e2e.running import LET_IN, PARTITIONS, REFUSED, RunningUp, WrittenLog, goaway, until
 from tests.rbldnsd import ENTRIES, Rbldnsd, zone_file
 
 pytestmark = pytest.mark.needs("tansu", "rbldnsd")
@@ -123,6 +124,15 @@ def test_a_range_with_a_dash(desk: Desk) -> None:
     desk.up.wait_answer("203.0.115.17", LET_IN, seconds=2.0)
 
 
+def test_a_command_reaches_the_folder_that_explain_was_given(desk: Desk) -> None:
+    desk.up.goaway("suspend", "protocol")
+    found = goaway("explain", "192.0.2.1", "--data", str(desk.up.data), "--json")
+    (one,) = [one for one in json.loads(found.stdout)["findings"] if "suspended" in one["what"]]
+    assert one["command"] == f"goaway resume protocol --data {desk.up.data}"
+    desk.up.run_advice(one["command"])
+    assert desk.up.explained("192.0.2.1")["modules"]["protocol"] == "judges it"
+
+
 def test_concurrency_raised_but_rate_not(desk: Desk) -> None:
     desk.log.request("198.51.100.7", 21)
     desk.up.wait_answer("198.51.100.7")
@@ -172,7 +182,8 @@ def test_an_internal_address_is_greylisted(desk: Desk) -> None:
     until(
         lambda: desk.up.ask("10.1.2.3", "RCPT", **attributes) == LET_IN, "the internal network", seconds=2.0
     )
-    assert desk.explain("10.1.2.3")["modules"]["greylist"] == "let off: 10.1.2.0/24 is internal"
+    found = desk.explain("10.1.2.3")
+    assert (found["modules"]["greylist"], found["greylisted"]) == ("let off: 10.1.2.0/24 is internal", [])
 
 
 def test_a_partner_is_listed(desk: Desk) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-import pytest
+import msgspec
 
 from streams.engine.advice import findings, modules, standing_decisions
 from streams.model.client import Client, parse_address
@@ -51,10 +51,10 @@ def advice(
     policy: str, *decisions: Decision, address: str = ADDRESS, trouble: LimitWarning | None = None
 ) -> list[tuple[str, str]]:
     index = PolicyIndex(read_policy(policy))
-    said: dict[tuple[str, str], LimitWarning] = {}
+    warnings: dict[tuple[str, str], LimitWarning] = {}
     if trouble:
-        said[trouble.about, trouble.client] = trouble
-    found = findings(index, parse_address(address), decisions, NOW, trouble=said)
+        warnings[trouble.about, trouble.client] = trouble
+    found = findings(index, parse_address(address), decisions, NOW, trouble=warnings)
     return [(it.what, it.command) for it in found]
 
 
@@ -74,7 +74,7 @@ def test_a_block_is_lifted_by_unblock_or_by_an_exemption_from_its_own_module() -
     found = advice("", block())
     assert commands(found) == ["goaway unblock 203.0.113.9", "goaway exempt rate 203.0.113.9"]
     assert found[0][0] == (
-        "refused until 2023-03-13T23:01:00.000000Z: exceeded connection rate limit; to let it in now"
+        "refused until 2023-03-13 23:01:00 UTC: exceeded connection rate limit; to let it in now"
     )
 
 
@@ -126,7 +126,7 @@ def test_an_internal_address_that_is_greylisted() -> None:
     found = advice("[greylist]\nenabled = true\n", address="10.1.2.3")
     assert found == [
         (
-            "a private address, but in no network marked internal: greylist judge it",
+            "a private address, but in no network marked internal: greylist judges it",
             "goaway policy set networks.10.1.2.0/24.internal true",
         )
     ]
@@ -134,11 +134,8 @@ def test_an_internal_address_that_is_greylisted() -> None:
     assert advice(inside, address="10.1.2.3") == []
 
 
-@pytest.mark.parametrize(
-    ("about", "subject"), [("partner", ADDRESS), ("zone", "zen.example.org")], ids=["partner", "zone"]
-)
-def test_trouble_with_the_partner_or_a_zone_is_told(about: str, subject: str) -> None:
-    said = LimitWarning(
+def said(about: str, subject: str, text: str) -> LimitWarning:
+    return LimitWarning(
         id="w",
         at=Instant(NOW),
         client=Client(subject),
@@ -149,10 +146,58 @@ def test_trouble_with_the_partner_or_a_zone_is_told(about: str, subject: str) ->
         event="",
         host="",
         about="partner" if about == "partner" else "zone",
-        text="what happened",
+        text=text,
     )
-    assert ("2023-03-13T23:00:00.000000Z: what happened", "") in advice(ZONE, trouble=said)
-    assert advice("", trouble=said, address="198.51.100.1") == []
+
+
+def test_a_zone_that_is_out_and_one_that_works_again() -> None:
+    out = said("zone", "zen.example.org", "zone [Zen] (zen.example.org) is out: it answers nothing")
+    found = (
+        "since 2023-03-13 23:00:00 UTC: zone [Zen] (zen.example.org) is out: it answers nothing. To do "
+        "without it",
+        "goaway policy set zones.zen.example.org.enabled false",
+    )
+    assert found in advice(ZONE, trouble=out)
+    assert advice("", trouble=out) == []
+    back = said("zone", "zen.example.org", "zone [Zen] (zen.example.org) works again and is asked again")
+    assert advice(ZONE, trouble=back) == []
+
+
+def test_a_partner_that_is_listed_and_one_that_was_cleared() -> None:
+    listed = said("partner", ADDRESS, "partner ACME (203.0.113.9) is listed in [Zen]: delisting page")
+    when = "since 2023-03-13 23:00:00 UTC: "
+    assert advice(ZONE, trouble=listed) == [
+        (
+            f"{when}{listed.text}. To let it in until that is done",
+            "goaway exempt dnsbl 203.0.113.9 --expires 7d",
+        )
+    ]
+    assert advice(ZONE + exemption("dnsbl", ADDRESS), trouble=listed) == [(when + listed.text, "")]
+    assert advice(ZONE, trouble=listed, address="198.51.100.1") == []
+    cleared = said("partner", ADDRESS, "partner ACME (203.0.113.9) is no longer listed in [Zen]")
+    assert advice(ZONE, trouble=cleared) == [(when + cleared.text, "")]
+
+
+def deferred(ago_s: int, triplet: str) -> Decision:
+    return msgspec.structs.replace(
+        block("greylist", "first_attempt", ends_s=3600),
+        at=Instant(NOW - ago_s * MICROSECONDS),
+        action="defer",
+        triplet=triplet,
+    )
+
+
+def test_first_attempts_that_wait_for_a_retry() -> None:
+    on = "[greylist]\nenabled = true\n"
+    ((what, command),) = advice(on, deferred(60, "a:b"), deferred(30, "a:c"))
+    assert what == (
+        "greylisted: 2 first attempts were put off with 451 and not retried yet; a retry passes from "
+        "2023-03-13 23:09:00 UTC on, and once its message is queued the client passes. Never to put it off"
+    )
+    assert command == "goaway exempt greylist 203.0.113.9"
+    learnt = msgspec.structs.replace(deferred(20, ""), action="pass")
+    assert advice(on, deferred(60, "a:b"), learnt) == []
+    assert advice(on + exemption("greylist", ADDRESS), deferred(60, "a:b")) == []
 
 
 def test_a_suspension_that_was_forgotten() -> None:
@@ -160,8 +205,8 @@ def test_a_suspension_that_was_forgotten() -> None:
         '[[suspensions]]\nmodule = "rate"\nuntil = 2023-03-14T23:00:00Z\nnote = "month-end"\nby = "ada"\n'
     )
     assert (
-        "rate is suspended for everybody until 2023-03-14T23:00:00.000000Z by ada (month-end): 1440 min "
-        "left, in which it refuses nobody",
+        "rate is suspended for everybody until 2023-03-14 23:00:00 UTC by ada (month-end): 24 h left, in "
+        "which it refuses nobody",
         "goaway resume rate",
     ) in advice(policy)
 

@@ -124,7 +124,7 @@ def test_every_table_is_read() -> None:
         ("[greylist]\nipv4_prefix = 7\n", "ipv4_prefix = 7 must be a whole number from 8 to 32"),
         ("[protocol]\nmissing_hello = true\n", "did you mean missing_helo?"),
         ("[protocol]\nthreshold = 0\n", "[protocol] threshold = 0 must be positive"),
-        ("[notify]\nabout = ['all']\n", "about = 'all' is none of limit, block, zone"),
+        ("[notify]\nabout = ['all']\n", "about = 'all' is none of limit, block, shadow, zone"),
         ("[notify]\nquiet_from = '22:00'\n", "quiet_from and quiet_to go together"),
         ("[notify]\nquiet_from = '25:00'\n", "quiet_from = '25:00' must be a time of day"),
         ("[notify]\ntimezone = '../UTC'\n", "timezone = '../UTC' is no time zone"),

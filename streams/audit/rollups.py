@@ -1,0 +1,160 @@
+"""Rollups: what each client did by minute, hour, day and month, held to what `events` says.
+
+Views fill them as rows arrive, each insert into each table whole or absent and under the insert's own token,
+so an insert that is sent again fills what is missing and doubles nothing. What that cannot put right (rows
+stored before the views were made; a ClickHouse killed between noting a token and keeping its part) is found
+by comparing sums, and mended by inserting the difference: whoever computes it again finds it is none.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+from streams.audit.clickhouse import ClickHouse
+from streams.model.instant import MICROSECONDS, as_datetime
+
+NO_CLIENTS_DOING: Final = ("policy", "forget", "learnt", "reputation")
+"""Kinds of event that rollups leave out."""
+
+COUNTERS: Final = (
+    "events",
+    "connections",
+    "requests",
+    "messages",
+    "recipients_refused",
+    "bytes",
+    "refusals",
+    "go_aways",
+    "deferrals",
+    "violations",
+    "logins",
+    "login_failures",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollup:
+    """One table, and what its rows are summed from: `events` by the view's own words, or a finer rollup."""
+
+    table: str
+    start: str
+    """The function that gives the beginning of a period."""
+    finer: str = ""
+
+
+ROLLUPS: Final = (
+    Rollup("clients_by_minute", "toStartOfMinute"),
+    Rollup("clients_by_hour", "toStartOfHour"),
+    Rollup("clients_by_day", "toStartOfDay"),
+    Rollup("clients_by_month", "toStartOfMonth", finer="clients_by_day"),
+)
+"""In the order in which they have to be mended."""
+
+
+class Difference(NamedTuple):
+    """A month (yyyymm) of a rollup that does not hold as many events as `events` does."""
+
+    table: str
+    month: int
+    stored: int
+    """Events in `events`."""
+    counted: int
+    """Events in the rollup."""
+
+
+def differences(clickhouse: ClickHouse, month: int | None = None) -> list[Difference]:
+    """Where rollups and `events` do not agree; months whose events retention has begun to drop are left out."""
+    since = _kept_since(clickhouse)
+    only = f" AND toYYYYMM({{}}) = {month:d}" if month is not None else ""
+    kinds = ", ".join(f"'{kind}'" for kind in NO_CLIENTS_DOING)
+    queries = [
+        f"SELECT 'events', toYYYYMM(at) AS month, count() FROM events"  # noqa: S608
+        f" WHERE kind NOT IN ({kinds}){only.format('at')} GROUP BY month",
+        *(
+            f"SELECT '{rollup.table}', toYYYYMM(period) AS month, sum(events) FROM {rollup.table}"  # noqa: S608
+            f" WHERE true{only.format('period')} GROUP BY month"
+            for rollup in ROLLUPS
+        ),
+    ]
+    sums: dict[tuple[str, int], int] = {}
+    for table, of_month, total in clickhouse.rows(" UNION ALL ".join(queries)):
+        sums[table, of_month] = int(total)
+    months = sorted({of_month for _, of_month in sums if of_month >= since})
+    return [
+        Difference(rollup.table, each, stored, counted)
+        for each in months
+        for rollup in ROLLUPS
+        if (stored := sums.get(("events", each), 0)) != (counted := sums.get((rollup.table, each), 0))
+    ]
+
+
+def mend(clickhouse: ClickHouse, found: list[Difference], *, first: int = 0, last: int = 0) -> None:
+    """Make these rollups say what `events` says, a day at a time.
+
+    `first` and `last` (instants) bound what is looked at, where that is known; 0: the whole month. Nobody may
+    be storing events meanwhile.
+    """
+    for rollup in ROLLUPS:
+        for month in sorted({each.month for each in found if each.table == rollup.table}):
+            if rollup.finer:
+                clickhouse.command(_correction(rollup, f"toYYYYMM(period) = {month:d}", rollup.finer))
+                continue
+            view = _view(clickhouse, rollup.table)
+            for begins, ends in _days(month, first, last):
+                within = f"period >= '{begins:%Y-%m-%d} 00:00:00' AND period < '{ends:%Y-%m-%d} 00:00:00'"
+                clickhouse.command(_correction(rollup, within, f"({view})"))
+
+
+def _correction(rollup: Rollup, within: str, truth: str) -> str:
+    """The difference of the two, as rows. A counter that is too high is lowered by adding modulo 2^64."""
+    finer = f"toDateTime({rollup.start}(period), 'UTC')" if rollup.finer else "period"
+    plus = ", ".join(f"toInt64({name}) AS {name}_" for name in COUNTERS)
+    minus = ", ".join(f"-toInt64({name}) AS {name}_" for name in COUNTERS)
+    sums = ", ".join(f"toUInt64(sum({name}_)) AS {name}" for name in COUNTERS)
+    differs = " OR ".join(f"sum({name}_) != 0" for name in COUNTERS)
+    return (
+        f"INSERT INTO {rollup.table} (period, client, host, {', '.join(COUNTERS)}, first_at, last_at)"  # noqa: S608
+        f" SELECT starts, client, host, {sums}, min(first_at), max(last_at) FROM ("
+        f"SELECT {finer} AS starts, client, host, {plus}, first_at, last_at FROM {truth} WHERE {within}"
+        f" UNION ALL "
+        f"SELECT period AS starts, client, host, {minus}, first_at, last_at FROM {rollup.table} WHERE {within}"
+        f") GROUP BY starts, client, host HAVING {differs}"
+        f" SETTINGS insert_deduplicate = 0, max_bytes_before_external_group_by = 2000000000"
+    )
+
+
+def _view(clickhouse: ClickHouse, table: str) -> str:
+    """The SELECT by which the view of this table counts."""
+    found = clickhouse.rows(
+        "SELECT as_select FROM system.tables WHERE database = currentDatabase() AND name = %(name)s",
+        {"name": f"{table}_view"},
+    )
+    return str(found[0][0])
+
+
+def _days(month: int, first: int, last: int) -> Iterator[tuple[datetime, datetime]]:
+    """The days of a month that lie between two instants, each with the day after it."""
+    day = datetime(month // 100, month % 100, 1, tzinfo=UTC)
+    while day.year * 100 + day.month == month:
+        after = day + timedelta(days=1)
+        if not last or (after > as_datetime(first) and day <= as_datetime(last)):
+            yield day, after
+        day = after
+
+
+_TTL: Final = re.compile(r"TTL \w+\(at\) \+ (?:toIntervalDay\((\d+)\)|INTERVAL (\d+) DAY)", re.IGNORECASE)
+
+
+def _kept_since(clickhouse: ClickHouse) -> int:
+    """The first month (yyyymm) of which no event has been dropped yet; 0 where events are kept for ever."""
+    found = clickhouse.rows(
+        "SELECT engine_full, toUnixTimestamp64Micro(now64(6)) FROM system.tables"
+        " WHERE database = currentDatabase() AND name = 'events'"
+    )
+    match = _TTL.search(str(found[0][0])) if found else None
+    if match is None:
+        return 0
+    oldest = as_datetime(int(found[0][1]) - int(match[1] or match[2]) * 86_400 * MICROSECONDS)
+    return oldest.year * 100 + oldest.month + (1 if oldest.month < 12 else 89)

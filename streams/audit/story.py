@@ -1,0 +1,261 @@
+"""One hit opened: the session it happened in, the decision, what was counted, and the policy as it was then."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from streams.audit.clickhouse import ClickHouse
+from streams.audit.policy_history import changes, entries_at
+from streams.audit.search import block_at, instant_of_short, is_ours, short_id, standing_blocks
+from streams.audit.stored import NO_CLIENTS_DOING, decisions_where, events_where
+from streams.config import ClickHouseSettings
+from streams.errors import InvalidValueError
+from streams.model.client import parse_network
+from streams.model.decision import Decision
+from streams.model.event import Event, EventKind
+from streams.model.instant import MICROSECONDS, Instant
+from streams.wire.policy_entries import Entries
+from streams.wire.policy_log import Change
+from streams.wire.policy_values import network_text
+
+SESSION_EVENTS: Final = 200
+COUNTED_EVENTS: Final = 60
+_SESSION_US: Final = 6 * 3600 * MICROSECONDS
+"""How far from the event its session's other events may lie."""
+_CHANGES_READ: Final = 100_000
+
+COUNTED: Final[dict[str, tuple[EventKind, ...]]] = {
+    "concurrent_connections": ("connect", "disconnect"),
+    "connections_per_minute": ("connect",),
+    "requests_per_minute": ("mail",),
+}
+"""Rule → the events that it counts; protocol rules count violations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """All that is recorded about one event or decision."""
+
+    event: Event | None
+    """The event, or the one that brought the decision about; None where it is not stored (any more)."""
+    decision: Decision | None
+    """The decision, or the block that stood when the event was refused, or what the event brought about."""
+    brought_about: bool
+    """Whether the event brought the decision about, and was not merely refused by it."""
+    session: tuple[Event, ...]
+    """The session's events, in the order of the log."""
+    counted: tuple[Event, ...]
+    """What the rule had counted: the client's last such events within its window up to the decision."""
+    version: str
+    """Version of the policy that decided; empty where nothing was decided."""
+    entry_key: str
+    """Key of the policy's entry that set the limit: `limits`, `networks/192.0.2.0/24`, …"""
+    entry: dict[str, Any] | None
+    """That entry as it was written then; None where the policy's history does not hold it (file, defaults)."""
+    entries: Entries
+    """Every entry in force then; empty where there was no change on record yet."""
+    change: Change | None
+    """The change in force then."""
+
+
+def story(settings: ClickHouseSettings, hit: str, start: int, end: int) -> Story | None:
+    """The story of a short id, or of the whole id of an event or decision within this time. None: not found."""
+    clickhouse = ClickHouse(settings)
+    try:
+        event, decision = _found(clickhouse, hit, start, end)
+        if event is None and decision is None:
+            return None
+        brought_about = False
+        if decision is not None:
+            brought_about = True
+            event = _event_of(clickhouse, decision)
+        elif event is not None:
+            decision, brought_about = _decision_of(clickhouse, event)
+        at = decision.at if decision else event.at if event else Instant(0)
+        key = entry_key(decision) if decision else ""
+        entries = entries_at(settings, at)
+        return Story(
+            event=event,
+            decision=decision,
+            brought_about=brought_about,
+            session=tuple(_session(clickhouse, event)) if event else (),
+            counted=tuple(_counted(clickhouse, decision)) if decision else (),
+            version=decision.policy if decision else "",
+            entry_key=key,
+            entry=entries.get(key) if key else None,
+            entries=entries,
+            change=next((it for it in changes(settings, limit=_CHANGES_READ) if it.at <= at), None),
+        )
+    finally:
+        clickhouse.close()
+
+
+def _found(clickhouse: ClickHouse, hit: str, start: int, end: int) -> tuple[Event | None, Decision | None]:
+    at = instant_of_short(hit)
+    if at is not None:
+        condition, parameters = "at = fromUnixTimestamp64Micro(%(at)s)", {"at": int(at)}
+        events = events_where(clickhouse, condition, parameters, limit=10_000)
+        event = next((it for it in events if short_id(it.at, it.id) == hit), None)
+        if event is not None:
+            return event, None
+        decisions = decisions_where(clickhouse, condition, parameters, limit=10_000)
+        return None, next((it for it in decisions if short_id(it.at, it.id) == hit), None)
+    bounded: dict[str, object] = {"id": hit, "start": start, "end": end}
+    condition = "at >= fromUnixTimestamp64Micro(%(start)s) AND at < fromUnixTimestamp64Micro(%(end)s) AND id = %(id)s"
+    found = events_where(clickhouse, condition, bounded, limit=1)
+    if found:
+        return found[0], None
+    decided = decisions_where(clickhouse, condition, bounded, limit=1)
+    return None, decided[0] if decided else None
+
+
+def _event_of(clickhouse: ClickHouse, decision: Decision) -> Event | None:
+    found = events_where(
+        clickhouse,
+        "client = %(client)s AND at BETWEEN fromUnixTimestamp64Micro(%(low)s)"
+        " AND fromUnixTimestamp64Micro(%(high)s) AND id = %(id)s",
+        {
+            "client": decision.client,
+            "low": decision.at - _SESSION_US,
+            "high": decision.at + _SESSION_US,
+            "id": decision.event,
+        },
+        limit=1,
+    )
+    return found[0] if found else None
+
+
+def _decision_of(clickhouse: ClickHouse, event: Event) -> tuple[Decision | None, bool]:
+    """What the event brought about, else the block that it was refused by."""
+    own = decisions_where(
+        clickhouse,
+        "client = %(client)s AND at BETWEEN fromUnixTimestamp64Micro(%(low)s)"
+        " AND fromUnixTimestamp64Micro(%(high)s) AND event = %(id)s",
+        {
+            "client": event.client,
+            "low": event.at - _SESSION_US,
+            "high": event.at + _SESSION_US,
+            "id": event.id,
+        },
+        limit=10,
+    )
+    if own:
+        return next((it for it in own if not it.shadow), own[0]), True
+    if is_ours(event):
+        return block_at(standing_blocks(clickhouse, [event]), event), False
+    return None, False
+
+
+def _session(clickhouse: ClickHouse, event: Event) -> list[Event]:
+    """Events of the one connection: process ids come again, so it is cut at its connect and disconnect."""
+    if not event.session:
+        return [event]
+    events = events_where(
+        clickhouse,
+        "client = %(client)s AND at BETWEEN fromUnixTimestamp64Micro(%(low)s)"
+        " AND fromUnixTimestamp64Micro(%(high)s) AND session = %(session)s AND kind NOT IN %(none)s",
+        {
+            "client": event.client,
+            "low": event.at - _SESSION_US,
+            "high": event.at + _SESSION_US,
+            "session": event.session,
+            "none": NO_CLIENTS_DOING,
+        },
+        limit=20_000,
+    )
+    return one_session(events, event.id)[:SESSION_EVENTS]
+
+
+def one_session(events: Sequence[Event], id_: str) -> list[Event]:
+    """Of the events of a session name, in the order of the log, those of the connection with this event."""
+    place = next((at for at, it in enumerate(events) if it.id == id_), None)
+    if place is None:
+        return []
+    first = place
+    while first > 0 and events[first].kind != "connect" and events[first - 1].kind != "disconnect":
+        first -= 1
+    last = place
+    while last + 1 < len(events) and events[last].kind != "disconnect" and events[last + 1].kind != "connect":
+        last += 1
+    # a message is queued, or refused for its content, after its client has gone
+    tail = [it for it in events[last + 1 :] if it.kind == "message"]
+    queue_ids = {it.queue_id for it in events[first : last + 1] if it.queue_id}
+    return [*events[first : last + 1], *(it for it in tail if it.queue_id in queue_ids)]
+
+
+def _counted(clickhouse: ClickHouse, decision: Decision) -> list[Event]:
+    """The latest of what was counted, oldest first."""
+    kinds: tuple[str, ...] = COUNTED.get(decision.rule, ())
+    if decision.trigger == "protocol":
+        kinds = ("violation",)
+    if decision.trigger == "reputation":
+        kinds = ("reputation",)
+    if not kinds:
+        return []
+    window_us = (decision.evidence.window_s or 3600) * MICROSECONDS
+    found = events_where(
+        clickhouse,
+        "client = %(client)s AND at > fromUnixTimestamp64Micro(%(low)s)"
+        " AND at <= fromUnixTimestamp64Micro(%(high)s) AND kind IN %(kinds)s",
+        {
+            "client": decision.client,
+            "low": decision.at - window_us,
+            "high": int(decision.at),
+            "kinds": kinds,
+        },
+        limit=COUNTED_EVENTS,
+        newest=True,
+    )
+    return found[::-1]
+
+
+def entry_key(decision: Decision) -> str:
+    """Key of the policy's entry that the decision rests on."""
+    evidence = decision.evidence
+    match decision.trigger:
+        case "rate":
+            return f"networks/{_network(evidence.network)}" if evidence.network else "limits"
+        case "reputation":
+            return f"zones/{decision.rule}"
+        case "blocklist":
+            return f"blocks/{_network(evidence.network)}" if evidence.network else ""
+        case _:
+            return decision.trigger
+
+
+def _network(text: str) -> str:
+    try:
+        return network_text(parse_network(text))
+    except InvalidValueError:
+        return text
+
+
+def would_have_passed(story: Story) -> list[tuple[str, str]]:
+    """What would have let it through: in words, and the command that makes it so from now on."""
+    decision = story.decision
+    if decision is None:
+        if story.event is not None and story.event.code >= 400:
+            return [("the MTA refused by its own rules: no entry of this policy changes that", "")]
+        return []
+    if decision.shadow:
+        return [("decided in shadow: recorded only, nobody was refused", "")]
+    address, evidence, found = decision.address, decision.evidence, list[tuple[str, str]]()
+    match decision.trigger:
+        case "rate":
+            key = story.entry_key.replace("/", ".", 1)
+            raised = max(evidence.count, evidence.limit + 1) * 12 // 10
+            words = f"a {decision.rule} of at least {evidence.count}; with a fifth above that, {raised}"
+            found.append((words, f"goaway policy set {key}.{decision.rule} {raised}"))
+            found.append(("no judging of its rate at all", f"goaway exempt rate {address}"))
+        case "reputation":
+            found.append(("not to be listed, or to be let alone by DNSBLs", f"goaway exempt dnsbl {address}"))
+            found.append((f"not to ask {decision.rule}", f"goaway policy set zones.{decision.rule}.enabled false"))
+        case "greylist":
+            found.append(("to come back after the delay, as honest servers do", ""))
+            found.append(("to be let alone by greylisting", f"goaway exempt greylist {address}"))
+        case "protocol":
+            found.append(("to be let alone by protocol rules", f"goaway exempt protocol {address}"))
+            found.append((f"the rule switched off for all: {decision.rule}", f"goaway policy set protocol.{decision.rule} false"))
+        case _:
+            found.append(("no entry in the block list", f"goaway policy remove {story.entry_key or 'blocks/…'}"))
+    return found
