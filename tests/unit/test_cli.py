@@ -61,8 +61,8 @@ def test_replay_follows_the_policy_it_is_given(tmp_path: Path) -> None:
     done = goaway("replay", "-", "--policy", str(policy), stdin=gzip.decompress(SAMPLE.read_bytes()))
     found = [(one["client"], one["rule"], one["reason"]) for one in map(json.loads, done.stdout.splitlines())]
     assert found == [  # an exemption is from one module: it does not cover the protocol
-        ("203.0.113.7", "missing_helo", "SMTP protocol violation: missing HELO"),
         ("192.0.2.10", "blocks", "blocked by administrator: probe"),
+        ("203.0.113.7", "missing_helo", "SMTP protocol violation: missing HELO"),
         ("198.51.100.23", "requests_per_minute", "exceeded connection rate limit"),
     ]
 
