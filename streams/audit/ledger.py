@@ -6,15 +6,18 @@ and the other sees that it lost.
 """
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
 
 from streams.audit.clickhouse import ClickHouse
 from streams.errors import UnavailableError
 from streams.model.instant import MICROSECONDS
 
 _ATTEMPTS: Final = 5
+
+ReadEnds: TypeAlias = tuple[dict[str, int], dict[str, int]]
+"""How far each source of a partition was read before a batch, and with it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -57,6 +60,8 @@ class Progress:
     """The last span of every partition, in the order of partitions."""
     under_way: tuple[Span, ...] = ()
     """The spans of the last batch: intended, perhaps stored, perhaps not."""
+    read_before: Mapping[int, dict[str, int]] = field(default_factory=dict)
+    """How far each source was read: of a partition under way before that batch, of others after their last."""
 
 
 class OvertakenError(UnavailableError):
@@ -97,7 +102,8 @@ class Ledger:
     def progress(self, topic: str, epoch: int) -> Progress:
         """How far this life of the topic is stored."""
         found = self._clickhouse.rows(
-            "SELECT kafka_partition, max(batch), argMax(first_offset, batch), argMax(last_offset, batch)"
+            "SELECT kafka_partition, max(batch), argMax(first_offset, batch), argMax(last_offset, batch),"
+            " argMax(read_before, batch), argMax(read_after, batch)"
             " FROM sink_batches WHERE topic = %(topic)s AND epoch = %(epoch)s"
             " GROUP BY kafka_partition ORDER BY kafka_partition",
             {"topic": topic, "epoch": epoch},
@@ -108,16 +114,27 @@ class Ledger:
             batch,
             tuple(span for _, span in spans),
             tuple(span for number, span in spans if number == batch),
+            {int(row[0]): row[4] if int(row[1]) == batch else row[5] for row in found},
         )
 
-    def intend(self, topic: str, epoch: int, batch: int, spans: Iterable[Span]) -> None:
+    def intend(
+        self, topic: str, epoch: int, batch: int, spans: Iterable[Span], read: Mapping[int, ReadEnds]
+    ) -> None:
         """Record that batch `batch` is these spans, or raise `OvertakenError` where it is decided otherwise.
 
-        A token that is known without its row (ClickHouse was killed between the two) is followed by another.
+        `read` has the ends of each partition's sources. A token that is known without its row (ClickHouse
+        was killed between the two) is followed by another.
         """
         wanted = tuple(sorted(spans))
-        names = ("topic", "epoch", "batch", "kafka_partition", "first_offset", "last_offset", "written")
-        rows = [(topic, epoch, batch, span.partition, span.first, span.last, _now()) for span in wanted]
+        nothing: ReadEnds = ({}, {})
+        names = (
+            *("topic", "epoch", "batch", "kafka_partition", "first_offset", "last_offset"),
+            *("read_before", "read_after", "written"),
+        )
+        rows = [
+            (topic, epoch, batch, at.partition, at.first, at.last, *read.get(at.partition, nothing), _now())
+            for at in wanted
+        ]
         columns = [list(column) for column in zip(*rows, strict=True)]
         for attempt in range(_ATTEMPTS):
             token = _token(topic, epoch, batch, attempt)

@@ -21,31 +21,25 @@ class Reached:
         """`known` lists each partition's sources, the one not heard of for longest first."""
         self._read = {partition: dict(sources) for partition, sources in (known or {}).items()}
 
-    def new(self, partition: int, events: Sequence[Event]) -> Sequence[Event]:
+    def new(self, partition: int, events: Sequence[Event]) -> list[Event]:
         """The events of one frame that earlier frames did not have."""
         read = self._read.setdefault(partition, {})
         reached: dict[str, int] = {}
-        repeated = False
+        found = []
         for event in events:
-            if (source := event.source) and event.position > reached.get(source, -1):
-                reached[source] = event.position
-                repeated = repeated or event.position <= read.get(source, -1)
-        # an event may be old although its frame also has a later one of the same source
-        if not repeated and all(
-            read.get(source, -1) < 0 or not self._has_old(events, source, read[source]) for source in reached
-        ):
-            found = events
-        else:
-            found = [event for event in events if not event.source or event.position > read.get(event.source, -1)]
+            if source := event.source:
+                position = event.position
+                if position <= read.get(source, -1):
+                    continue
+                if position > reached.get(source, -1):
+                    reached[source] = position
+            found.append(event)
         for source, position in reached.items():
-            read[source] = max(position, read.pop(source, -1))
+            read.pop(source, None)
+            read[source] = position
         while len(read) > MAX_SOURCES:
             del read[next(iter(read))]
         return found
-
-    @staticmethod
-    def _has_old(events: Sequence[Event], source: str, position: int) -> bool:
-        return any(event.position <= position for event in events if event.source == source)
 
     def sources(self, partition: int) -> dict[str, int]:
         """A copy of what is known of a partition, to be kept with its offsets."""

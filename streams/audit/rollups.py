@@ -65,7 +65,7 @@ class Difference(NamedTuple):
 
 
 def differences(clickhouse: ClickHouse, month: int | None = None) -> list[Difference]:
-    """Where rollups and `events` do not agree; months whose events retention has begun to drop are left out."""
+    """Where rollups and `events` do not agree; months that retention has begun to drop are left out."""
     since = _kept_since(clickhouse)
     only = f" AND toYYYYMM({{}}) = {month:d}" if month is not None else ""
     kinds = ", ".join(f"'{kind}'" for kind in NO_CLIENTS_DOING)
@@ -117,9 +117,10 @@ def _correction(rollup: Rollup, within: str, truth: str) -> str:
     return (
         f"INSERT INTO {rollup.table} (period, client, host, {', '.join(COUNTERS)}, first_at, last_at)"  # noqa: S608
         f" SELECT starts, client, host, {sums}, min(first_at), max(last_at) FROM ("
-        f"SELECT {finer} AS starts, client, host, {plus}, first_at, last_at FROM {truth} WHERE {within}"
-        f" UNION ALL "
-        f"SELECT period AS starts, client, host, {minus}, first_at, last_at FROM {rollup.table} WHERE {within}"
+        f"SELECT {finer} AS starts, client, host, {plus}, first_at, last_at"
+        f" FROM {truth} WHERE {within} UNION ALL "
+        f"SELECT period AS starts, client, host, {minus}, first_at, last_at"
+        f" FROM {rollup.table} WHERE {within}"
         f") GROUP BY starts, client, host HAVING {differs}"
         f" SETTINGS insert_deduplicate = 0, max_bytes_before_external_group_by = 2000000000"
     )

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any, Final, Protocol
 
 from streams.audit.policy_rows import policy_row
+from streams.audit.repeats import Reached
 from streams.audit.tables import DEADLETTER_ROWS, TABLE_OF, Table
 from streams.errors import InvalidValueError
 from streams.model.deadletter import DeadLetter, dead_letter
@@ -82,6 +83,11 @@ class Rows:
         place = [[epoch] * len(self), self.partitions, self.offsets, self.indexes]
         return [*self.table.values(self.made_of), *place]
 
+    @property
+    def month(self) -> int:
+        """The month of the first row."""
+        return month_of(self.made_of[0])
+
     def months(self) -> Iterator[tuple[int, "Rows"]]:
         """The rows of each month (yyyymm) in its order: a month is a partition of the table."""
         if not self.made_of:
@@ -116,8 +122,12 @@ class TopicRows:
     The same records yield the same rows, whenever they are read: a batch can be made again after a crash.
     """
 
-    def __init__(self, topic: str) -> None:
+    def __init__(self, topic: str, reached: Reached | None = None) -> None:
+        """`reached` says which events were had before, and learns from these."""
         self.topic: Final = topic
+        self._reached: Final = reached or Reached()
+        self.repeated = 0
+        """Events left out because a shipper sent them before."""
         self.rows: Rows | None = Rows(TABLE_OF[topic]) if topic in TABLE_OF else None
         self.letters = Rows(DEADLETTER_ROWS)
         self.bytes = 0
@@ -136,10 +146,10 @@ class TopicRows:
             return
         events = _fitting_events(record, self.rows.table) if self.topic == EVENTS else None
         if events is not None:
-            self.rows.add(record, events)
+            self.rows.add(record, self._new(record, events))
             return
         readable, unreadable = _salvaged(record, self.rows.table)
-        self.rows.add(record, readable)
+        self.rows.add(record, self._new(record, readable) if self.topic == EVENTS else readable)
         place = f"{record.topic}/{record.partition}"
         self.letters.add(
             record,
@@ -148,6 +158,11 @@ class TopicRows:
                 for line, reason in unreadable
             ],
         )
+
+    def _new(self, record: Record, events: list[Any]) -> list[Any]:
+        new = self._reached.new(record.partition, events)
+        self.repeated += len(events) - len(new)
+        return new
 
     def _add_letter(self, record: Record, value: bytes) -> None:
         """A record of `smtp.deadletters`; one that is no dead letter itself is kept as what it is."""

@@ -196,7 +196,8 @@ def _events(clickhouse: ClickHouse, query: Query) -> list[Event]:
         where.add("positionCaseInsensitiveUTF8(detail, %(text)s) > 0", text=query.text)
     if query.trigger:
         where.add(
-            "code >= 400 AND multiSearchAny(detail, %(spoken)s)", spoken=list(_SPOKEN.get(query.trigger, ("",)))
+            "code >= 400 AND multiSearchAny(detail, %(spoken)s)",
+            spoken=list(_SPOKEN.get(query.trigger, ("",))),
         )
     for name in ("sender", "recipient"):
         wanted = getattr(query, name)

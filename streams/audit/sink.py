@@ -9,7 +9,7 @@ The rules, which together survive a kill -9 of sink, broker or ClickHouse at any
 3. **There is one way to go on**, after a start as after an error: read the ledger, read the last batch's
    records again, store what is missing of it under the same tokens, count it, and go on behind it. The
    count is for a ClickHouse killed between noting a token and keeping its part: the note would hide the
-   loss.
+   loss. Rollups are filled by the insert and counted as well (`rollups`).
 4. **Offsets count within one life of a topic** (`epoch`). A new life begins where Kafka's topic id is another
    one; where the broker has no such ids, where the caller names another `broker_instance`; where neither is
    known, where a record that was stored is no longer in the log. It is read from its oldest record.
@@ -18,7 +18,8 @@ The rules, which together survive a kill -9 of sink, broker or ClickHouse at any
    and refilled it beyond the old end unobserved cannot be told from one that did not.
 
 Several sinks at once do no harm (the first to decide a batch wins), and no good.
-Rows are not deduplicated by event id: a line shipped twice is two records, hence two rows of one id.
+What a shipper sent again after a crash is skipped, as the worker skips it (`repeats`): earlier offsets alone
+decide, and how far each source was read is part of what rule 1 keeps.
 Records that Kafka deletes or compacts before they are read are said to be lost, not found.
 """
 
@@ -30,6 +31,8 @@ from typing import Final
 
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.ledger import Ledger, LogIdentity, OvertakenError, Progress, Span
+from streams.audit.repeats import Reached
+from streams.audit.rollups import Difference, differences, mend
 from streams.audit.rows import Record, Rows, TopicRows
 from streams.audit.source import LogReader
 from streams.topics import DEADLETTERS, DECISIONS, EVENTS, POLICY, WARNINGS
@@ -42,6 +45,8 @@ BATCH_S: Final = 1.0
 """A batch is stored when it has this many rows, or bytes of records, or its first record is this old."""
 
 _LIFE_CHECK_S: Final = 3.0
+_SAME_FIGURES: Final = 3
+"""So many seconds without a change, and nobody is storing."""
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +61,10 @@ class Figures:
     """Lines and records that the sink itself could not read."""
     redone: int = 0
     """Batches that were found under way and brought to their end."""
+    repeated: int = 0
+    """Events that a shipper sent again after a crash; stored once."""
+    mended: int = 0
+    """Months of a rollup that did not agree with the events, and do now."""
 
 
 @dataclass(slots=True)
@@ -67,15 +76,26 @@ class _Topic:
     identity: LogIdentity
     batch: int
     """Number of the last batch decided."""
-    rows: TopicRows
+    reached: Reached
+    rows: TopicRows = field(init=False)
     spans: dict[int, Span] = field(default_factory=dict)
     """What `rows` covers."""
+    read_before: dict[int, dict[str, int]] = field(default_factory=dict)
+    """Of each partition in `spans`, how far its sources had been read."""
     since: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.rows = TopicRows(self.name, self.reached)
+
+    def begin_batch(self) -> None:
+        self.rows, self.spans, self.read_before = TopicRows(self.name, self.reached), {}, {}
 
     def add(self, record: Record) -> None:
         known = self.spans.get(record.partition)
         if not self.spans:
             self.since = time.monotonic()
+        if known is None:
+            self.read_before[record.partition] = self.reached.sources(record.partition)
         first = record.offset if known is None else known.first
         self.spans[record.partition] = Span(record.partition, first, record.offset)
         self.rows.add(record)
@@ -107,12 +127,14 @@ class Sink:
         counts = self._reader.partitions(STORED_TOPICS)
         for name in STORED_TOPICS:
             epoch, identity, progress = self._current_life(name)
+            sources = Reached(progress.read_before)
             if progress.under_way:
-                self._finish(name, epoch, progress)
-            self._topics[name] = _Topic(name, epoch, identity, progress.batch, TopicRows(name))
+                self._finish(name, epoch, progress, sources)
+            self._topics[name] = _Topic(name, epoch, identity, progress.batch, sources)
             reached = {span.partition: span.last + 1 for span in progress.latest}
             for partition in range(counts[name]):
                 self.positions[name, partition] = reached.get(partition)
+        self._mend_rollups()
         self._reader.assign(self.positions)
         self._checked = time.monotonic()
 
@@ -131,9 +153,9 @@ class Sink:
             _log.warning("%s starts again from its beginning: a new log (epoch %d)", topic, epoch + 1)
         return epoch + 1, seen, Progress()
 
-    def _finish(self, topic: str, epoch: int, progress: Progress) -> None:
-        """Bring the last batch to its end, whatever of it is stored."""
-        again = TopicRows(topic)
+    def _finish(self, topic: str, epoch: int, progress: Progress, sources: Reached) -> None:
+        """Bring the last batch to its end, whatever of it is stored; `sources` learns from it."""
+        again = TopicRows(topic, sources)
         for record in self._reader.read_again(topic, progress.under_way):
             again.add(record)
         for token, rows in _inserts(topic, epoch, progress.batch, again):
@@ -144,7 +166,8 @@ class Sink:
         def is_stored() -> bool:
             return self._stored(topic, epoch, spans, rows) >= len(rows)
 
-        if is_stored():
+        of_events = rows.table.name == "events"
+        if is_stored() and not (of_events and differences(self._clickhouse, rows.month)):
             return
         self._insert(epoch, token, rows)
         # an insert of ours may have been under way in the server, which then took this one for its double
@@ -154,6 +177,21 @@ class Sink:
             time.sleep(0.2)
         _log.warning("%s: ClickHouse knew the insert %s and not its rows; stored again", topic, token)
         self._insert(epoch, f"{token}/again", rows)
+
+    def _mend_rollups(self) -> None:
+        """Make the rollups agree with the events. Nothing of ours is under way; where another sink stores,
+        the figures change while they are watched, and that one keeps them right."""
+        found = differences(self._clickhouse)
+        for _ in range(_SAME_FIGURES):
+            if not found:
+                return
+            time.sleep(1.0)
+            before, found = found, differences(self._clickhouse)
+            if found != before:
+                return
+        _say_differences(found)
+        mend(self._clickhouse, found)
+        self.figures.mended += len(found)
 
     def _stored(self, topic: str, epoch: int, spans: Iterable[Span], rows: Rows) -> int:
         """How many rows of this insert the table holds."""
@@ -200,14 +238,19 @@ class Sink:
 
     def _store(self, topic: _Topic) -> None:
         self._check_life(topic)
-        self._ledger.intend(topic.name, topic.epoch, topic.batch + 1, topic.spans.values())
+        read = {
+            partition: (before, topic.reached.sources(partition))
+            for partition, before in topic.read_before.items()
+        }
+        self._ledger.intend(topic.name, topic.epoch, topic.batch + 1, topic.spans.values(), read)
         topic.batch += 1
         for token, rows in _inserts(topic.name, topic.epoch, topic.batch, topic.rows):
             self._insert(topic.epoch, token, rows)
         for span in topic.spans.values():
             self.positions[topic.name, span.partition] = span.last + 1
         self.figures.batches += 1
-        topic.rows, topic.spans = TopicRows(topic.name), {}
+        self.figures.repeated += topic.rows.repeated
+        topic.begin_batch()
 
     def _insert(self, epoch: int, token: str, rows: Rows) -> None:
         self._clickhouse.insert(rows.table.name, rows.table.names, rows.columns(epoch), token=token)
@@ -224,3 +267,8 @@ def _inserts(topic: str, epoch: int, batch: int, gathered: TopicRows) -> Iterabl
         if rows is not None:
             for month, of_month in rows.months():
                 yield f"{topic}/{epoch}/{batch}/{rows.table.name}/{month}", of_month
+
+
+def _say_differences(found: list[Difference]) -> None:
+    for table, month, stored, counted in found:
+        _log.warning("%s: %d events of %d are counted, and %d stored: mended", table, counted, month, stored)

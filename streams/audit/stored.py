@@ -1,6 +1,6 @@
 """Events and decisions as they were stored, read back as the model's own values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from streams.audit.clickhouse import ClickHouse
@@ -13,33 +13,35 @@ from streams.model.instant import Instant
 NO_CLIENTS_DOING: Final = ("policy", "forget", "learnt", "reputation")
 """Kinds of events that say nothing of what a client did."""
 
-_EVENT: Final = """toUnixTimestamp64Micro(at), kind, client, toString(address), session, host, service, ptr, helo,
-sender, recipient, queue_id, sasl_user, violation, code, detail, size, ttl_s, source, position, id"""
-_DECISION: Final = """toUnixTimestamp64Micro(at), toUnixTimestamp64Micro(until), action, client, toString(address),
-trigger, rule, code, reason, evidence_count, evidence_limit, evidence_window_s, evidence_network,
+_EVENT: Final = """toUnixTimestamp64Micro(at), kind, client, toString(address), session, host, service, ptr,
+helo, sender, recipient, queue_id, sasl_user, violation, code, detail, size, ttl_s, source, position, id"""
+_EVENT_FIELDS: Final = Event.__struct_fields__[Event.__struct_fields__.index("session") :]
+"""What follows `address` in `_EVENT`, `id` apart."""
+_DECISION: Final = """toUnixTimestamp64Micro(at), toUnixTimestamp64Micro(until), action, client, 
+toString(address), trigger, rule, code, reason, evidence_count, evidence_limit, evidence_window_s, evidence_network,
 evidence_strike, evidence_note, policy, event, session, host, shadow, triplet, pool, id"""
 
 
 def events_where(
-    clickhouse: ClickHouse, condition: str, parameters: dict[str, object], *, limit: int, newest: bool = False
+    clickhouse: ClickHouse, condition: str, parameters: Mapping[str, object], *, limit: int, newest: bool = False
 ) -> list[Event]:
-    """Events that meet an SQL condition, each id once; oldest first in the order of the log, or newest first."""
+    """Events that meet an SQL condition, each id once; in the order of the log, or newest first."""
     place = "kafka_epoch, kafka_partition, kafka_offset, frame_index"
     order = "at DESC, id DESC" if newest else f"at, {place}"
     rows = clickhouse.rows(
-        f"SELECT {_EVENT} FROM events WHERE {condition} ORDER BY {order} LIMIT 1 BY id LIMIT %(most)s",
+        f"SELECT {_EVENT} FROM events WHERE {condition} ORDER BY {order} LIMIT 1 BY id LIMIT %(most)s",  # noqa: S608
         {**parameters, "most": limit},
     )
     return [_event(row) for row in rows]
 
 
 def decisions_where(
-    clickhouse: ClickHouse, condition: str, parameters: dict[str, object], *, limit: int
+    clickhouse: ClickHouse, condition: str, parameters: Mapping[str, object], *, limit: int
 ) -> list[Decision]:
     """Decisions that meet an SQL condition, each id once, newest first."""
     rows = clickhouse.rows(
-        f"SELECT {_DECISION} FROM decisions WHERE {condition} "
-        "ORDER BY at DESC, id DESC LIMIT 1 BY id LIMIT %(most)s",
+        f"SELECT {_DECISION} FROM decisions WHERE {condition} "  # noqa: S608
+        "ORDER BY at DESC, id DESC LIMIT 1 BY id LIMIT %(most)s",  # noqa: S608
         {**parameters, "most": limit},
     )
     return [_decision(row) for row in rows]
@@ -55,15 +57,15 @@ def clients_holding(network: Network) -> list[str]:
         return []
     shortest = 8 if network.version == 4 else 16
     bits = network.max_prefixlen
-    hosts = [network] if network.prefixlen == bits else list(network.subnets(new_prefix=bits))
+    hosts: list[Network] = [network]
+    if network.prefixlen < bits:
+        hosts = list(network.subnets(new_prefix=bits))
     first = network.network_address
     around = [
         parse_network(f"{_masked(int(first), bits, length, network.version)}/{length}")
         for length in range(shortest, bits)
     ]
-    inner = [
-        it for length in range(network.prefixlen + 1, bits) for it in network.subnets(new_prefix=length)
-    ]
+    inner = [it for length in range(network.prefixlen + 1, bits) for it in network.subnets(new_prefix=length)]
     return sorted({*(str(it.network_address) for it in hosts), *map(str, around), *map(str, inner)})
 
 
@@ -89,24 +91,33 @@ def _address(text: str) -> Address:
 
 def _event(row: Sequence[Any]) -> Event:
     at, kind, client, address, *rest = row
-    names = (
-        "session host service ptr helo sender recipient queue_id sasl_user violation code detail size ttl_s "
-        "source position id"
-    ).split()
     return Event(
         at=Instant(at),
         kind=kind,
         client=Client(client),
         address=_address(address),
-        **dict(zip(names, rest, strict=True)),
+        **dict(zip(_EVENT_FIELDS, rest, strict=True)),
     )
 
 
 def _decision(row: Sequence[Any]) -> Decision:
     at, until, action, client, address, trigger, rule, code, reason, *rest = row
-    count, limit, window_s, network, strike, note, policy, event, session, host, shadow, triplet, pool, id_ = (
-        rest
-    )
+    (
+        count,
+        limit,
+        window_s,
+        network,
+        strike,
+        note,
+        policy,
+        event,
+        session,
+        host,
+        shadow,
+        triplet,
+        pool,
+        id_,
+    ) = rest
     return Decision(
         id=id_,
         at=Instant(at),

@@ -101,7 +101,9 @@ def _found(clickhouse: ClickHouse, hit: str, start: int, end: int) -> tuple[Even
         decisions = decisions_where(clickhouse, condition, parameters, limit=10_000)
         return None, next((it for it in decisions if short_id(it.at, it.id) == hit), None)
     bounded: dict[str, object] = {"id": hit, "start": start, "end": end}
-    condition = "at >= fromUnixTimestamp64Micro(%(start)s) AND at < fromUnixTimestamp64Micro(%(end)s) AND id = %(id)s"
+    condition = (
+        "at >= fromUnixTimestamp64Micro(%(start)s) AND at < fromUnixTimestamp64Micro(%(end)s) AND id = %(id)s"
+    )
     found = events_where(clickhouse, condition, bounded, limit=1)
     if found:
         return found[0], None
@@ -249,13 +251,22 @@ def would_have_passed(story: Story) -> list[tuple[str, str]]:
             found.append(("no judging of its rate at all", f"goaway exempt rate {address}"))
         case "reputation":
             found.append(("not to be listed, or to be let alone by DNSBLs", f"goaway exempt dnsbl {address}"))
-            found.append((f"not to ask {decision.rule}", f"goaway policy set zones.{decision.rule}.enabled false"))
+            found.append(
+                (f"not to ask {decision.rule}", f"goaway policy set zones.{decision.rule}.enabled false")
+            )
         case "greylist":
             found.append(("to come back after the delay, as honest servers do", ""))
             found.append(("to be let alone by greylisting", f"goaway exempt greylist {address}"))
         case "protocol":
             found.append(("to be let alone by protocol rules", f"goaway exempt protocol {address}"))
-            found.append((f"the rule switched off for all: {decision.rule}", f"goaway policy set protocol.{decision.rule} false"))
+            found.append(
+                (
+                    f"the rule switched off for all: {decision.rule}",
+                    f"goaway policy set protocol.{decision.rule} false",
+                )
+            )
         case _:
-            found.append(("no entry in the block list", f"goaway policy remove {story.entry_key or 'blocks/…'}"))
+            found.append(
+                ("no entry in the block list", f"goaway policy remove {story.entry_key or 'blocks/…'}")
+            )
     return found

@@ -30,6 +30,7 @@ from streams.recorded import decisions_of, trouble
 _CAUGHT_UP_S: Final = 5.0
 _PERIOD_S: Final = 86_400
 _WIDEST: Final = 100
+_DATE: Final = len("2026-11-24 ")
 _LABEL: Final = 12
 """Columns of the labels on the left."""
 
@@ -182,10 +183,13 @@ def _block(stands: Stands, now: int, width: int) -> Iterator[str]:
     # its rule and its evidence are both the zone
     reason = decision.evidence.note if decision.trigger == "reputation" else why(decision)
     yield from _row(decision.trigger.capitalize(), reason, width)
-    until = "the entry is removed"
+    since, until = moment(decision.at), "the entry is removed"
     if decision.until is not None:
-        until = f"{moment(decision.until)} ({span(decision.until - now)} left)"
-    yield from _row("", f"since {moment(decision.at)} until {until}", width)
+        until = moment(decision.until)
+        if until[:_DATE] == since[:_DATE]:
+            until = until[_DATE:]
+        until += f" ({span(decision.until - now)} left)"
+    yield from _row("", f"since {since.removesuffix(' UTC')} until {until}", width)
     place = decision.session or decision.host or "no session"
     yield from _row("", f"event {decision.event} of {place}, policy {decision.policy}", width)
     if stands.lifted_by:

@@ -23,9 +23,17 @@ _MONTH: Final = re.compile(r"(\d{4})-(\d{2})", re.ASCII)
 def period_options(function: F) -> F:
     """`--last`, `--day`, `--from`, `--to`, `--timezone`"""
     options = (
-        click.option("--last", default="", metavar="SPAN", help="The time up to now: 30m, 24h, 7d (the default)."),
+        click.option(
+            "--last", default="", metavar="SPAN", help="The time up to now: 30m, 24h, 7d (the default)."
+        ),
         click.option("--day", default="", metavar="DAY", help="One day: 2026-11-01."),
-        click.option("--from", "start", default="", metavar="TIME", help="From here on: 2026-11-01 or 2026-11-01T08:00."),
+        click.option(
+            "--from",
+            "start",
+            default="",
+            metavar="TIME",
+            help="From here on: 2026-11-01 or 2026-11-01T08:00.",
+        ),
         click.option("--to", "end", default="", metavar="TIME", help="Up to here, itself left out."),
         zone_option,
     )
@@ -34,7 +42,9 @@ def period_options(function: F) -> F:
     return function
 
 
-def period(last: str, day: str, start: str, end: str, zone: tzinfo, *, default: str = "7d") -> tuple[Instant, Instant]:
+def period(
+    last: str, day: str, start: str, end: str, zone: tzinfo, *, default: str = "7d"
+) -> tuple[Instant, Instant]:
     """First instant of the period, and the first that is not in it any more.
 
     `--last` begins at a whole minute, from two days on at a whole hour, so that what is counted by minute

@@ -59,7 +59,9 @@ def print_table(
     heading: Sequence[str], rows: Sequence[Sequence[object]], *, total: Sequence[object] = (), folded: int = 0
 ) -> None:
     """A table; numbers stand to the right. `folded` columns from the left are broken where they do not fit."""
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0), show_footer=bool(total))
+    table = Table(
+        box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0), show_footer=bool(total)
+    )
     for place, name in enumerate(heading):
         values = [row[place] for row in rows] or [""]
         is_number = all(isinstance(value, int) or value in ("", "–") for value in values) and place > 0

@@ -1,4 +1,4 @@
-"""The nine classic mistakes, made for real: what `goaway explain` says of each, and that its command helps."""
+"""The nine classic mistakes, made for real: what `goaway explain` says of each, and its command helps."""
 
 import json
 import time

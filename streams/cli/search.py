@@ -1,0 +1,267 @@
+"""`goaway search`: what was logged and decided, found and opened."""
+
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import tzinfo
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from streams.audit.clickhouse import ClickHouse
+from streams.audit.search import Cursor, Hit, Query, parse_cursor, spoken_by
+from streams.audit.search import search as run
+from streams.audit.story import story as tell
+from streams.cli.options import data_option, now
+from streams.cli.period import local, period, period_options
+from streams.cli.reach import reach
+from streams.cli.screen import why
+from streams.cli.story import print_story, story_json
+from streams.cli.tables import cell, print_csv, print_json
+from streams.errors import InvalidValueError, UnavailableError, UsageError
+from streams.model.client import Network, parse_network
+from streams.model.instant import MICROSECONDS, Instant, rfc3339
+from streams.wire.frames import encode
+
+TRIGGERS: Final = ("rate", "reputation", "greylist", "protocol", "blocklist")
+_POLL_S: Final = 2.0
+_LATE_US: Final = 300 * MICROSECONDS
+"""What arrives so much later than newer hits is still shown by --follow."""
+_REMEMBERED: Final = 100_000
+_MOST: Final = 10_000
+
+COLUMNS: Final = (
+    "at id client address host session kind trigger rule code text sender recipient helo ptr count limit window_s "
+    "policy until"
+).split()
+
+
+@click.command()
+@click.argument("addresses", nargs=-1)
+@click.option(
+    "--code",
+    "codes",
+    multiple=True,
+    type=click.IntRange(200, 599),
+    help="Reply code, such as 551; may be repeated.",
+)
+@click.option("--text", default="", help="Part of the refusal or reason, such as 'Go away'.")
+@click.option("--sender", default="", help="Part of the envelope sender; with * the whole of it.")
+@click.option("--recipient", default="", help="Part of the envelope recipient; with * the whole of it.")
+@click.option(
+    "--trigger",
+    default="",
+    type=click.Choice(["", *TRIGGERS]),
+    metavar="|".join(TRIGGERS),
+    help="What brought the refusal about.",
+)
+@click.option("--rule", default="", help="The limit's own name: requests_per_minute, …; decisions only.")
+@click.option("--host", default="", help="The MTA's own host name.")
+@click.option(
+    "--what",
+    type=click.Choice(["both", "events", "decisions"]),
+    default="both",
+    show_default=True,
+    help="What to search.",
+)
+@period_options
+@click.option("--limit", type=click.IntRange(1, _MOST), default=50, show_default=True, help="Hits on a page.")
+@click.option(
+    "--before", default="", metavar="CURSOR", help="The next page: what the page before ended with."
+)
+@click.option("--follow", is_flag=True, help="Go on with what comes in.")
+@click.option(
+    "--story", default="", metavar="ID", help="Open one hit: its session, decision, evidence and policy."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one hit a line.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@data_option
+def search(
+    addresses: tuple[str, ...],
+    codes: tuple[int, ...],
+    text: str,
+    sender: str,
+    recipient: str,
+    trigger: str,
+    rule: str,
+    host: str,
+    what: Any,
+    last: str,
+    day: str,
+    start: str,
+    end: str,
+    zone: tzinfo,
+    limit: int,
+    before: str,
+    follow: bool,
+    story: str,
+    as_json: bool,
+    as_csv: bool,
+    data: Path,
+) -> None:
+    """Find what was logged and decided, newest first, about ADDRESSES (an address or CIDR each) or anybody.
+
+    All that is given must hold. Without a period: the last 7 days.
+    """
+    settings = reach(data).clickhouse
+    if follow and (before or end or day):
+        raise UsageError(
+            "--follow looks forward: --before, --to and --day do not go with it",
+            try_next="--follow --last 1h",
+        )
+    first, until = period(last, day, start, end, zone, default="3650d" if story else "7d")
+    if story:
+        found = tell(settings, story, first, until)
+        if found is None:
+            raise UnavailableError(
+                f"nothing of id {story[:64]!r} is stored", try_next="goaway search --last 24h"
+            )
+        if as_json:
+            print_json(story_json(found))
+        else:
+            print_story(found, zone)
+        return
+    query = Query(
+        start=first,
+        end=until,
+        what=what,
+        codes=codes,
+        text=text,
+        networks=tuple(_network(address) for address in addresses),
+        sender=sender,
+        recipient=recipient,
+        trigger=trigger,
+        rule=rule,
+        host=host,
+        before=_cursor(before),
+        limit=limit,
+    )
+    clickhouse = ClickHouse(settings)
+    try:
+        hits = run(clickhouse, query)
+        if follow:
+            _follow(clickhouse, query, hits, zone, as_json=as_json, as_csv=as_csv)
+            return
+        _show(hits, zone, as_json=as_json, as_csv=as_csv)
+        if not hits:
+            click.echo(f"nothing found between {rfc3339(first)} and {rfc3339(until)}", err=True)
+        elif len(hits) == limit:
+            click.echo(f"older ones: --before {hits[-1].cursor}", err=True)
+    finally:
+        clickhouse.close()
+
+
+def _network(text: str) -> Network:
+    try:
+        return parse_network(text)
+    except InvalidValueError as error:
+        raise UsageError(error.what, try_next=f"goaway search {error.try_next}") from error
+
+
+def _cursor(text: str) -> Cursor | None:
+    try:
+        return parse_cursor(text) if text else None
+    except InvalidValueError as error:
+        raise UsageError(f"--before: {error.what}", try_next=error.try_next) from error
+
+
+def _follow(
+    clickhouse: ClickHouse, query: Query, hits: list[Hit], zone: tzinfo, *, as_json: bool, as_csv: bool
+) -> None:
+    """Show what there is, oldest first, then what comes in until interrupted; each hit once."""
+    shown: OrderedDict[str, None] = OrderedDict()
+    heading = True
+    newest = query.start
+    while True:
+        fresh = [hit for hit in reversed(hits) if hit.id not in shown]
+        _show(fresh, zone, as_json=as_json, as_csv=as_csv, heading=heading)
+        heading = False
+        for hit in fresh:
+            shown[hit.id] = None
+            newest = max(newest, hit.at)
+        while len(shown) > _REMEMBERED:
+            shown.popitem(last=False)
+        time.sleep(_POLL_S)
+        at = now()
+        start = Instant(max(query.start, min(newest, at) - _LATE_US))
+        later = replace(query, start=start, end=Instant(at + _LATE_US), limit=_MOST)
+        try:
+            hits = run(clickhouse, later)
+        except UnavailableError as error:  # it may come back; what is missed meanwhile is looked up then
+            click.echo(f"goaway: {error.what}", err=True)
+            hits = []
+
+
+def _show(hits: Sequence[Hit], zone: tzinfo, *, as_json: bool, as_csv: bool, heading: bool = True) -> None:
+    if as_json:
+        for hit in hits:
+            print_json(hit_json(hit))
+    elif as_csv:
+        rows = [[it[name] for name in COLUMNS] for it in map(hit_fields, hits)]
+        if heading:
+            print_csv(COLUMNS, rows)
+        else:
+            print_csv(rows[0], rows[1:]) if rows else None
+    else:
+        for hit in hits:
+            click.echo("\n".join(hit_lines(hit, zone)))
+
+
+def hit_fields(hit: Hit) -> dict[str, Any]:
+    """One hit, flat: the columns of CSV."""
+    event, decision = hit.event, hit.decision
+    head = event or decision
+    assert head is not None
+    return {
+        "at": rfc3339(hit.at),
+        "id": hit.short_id,
+        "client": head.client,
+        "address": head.address,
+        "host": head.host,
+        "session": head.session,
+        "kind": event.kind if event else (decision.action if decision else ""),
+        "trigger": decision.trigger if decision else spoken_by(event.detail if event else ""),
+        "rule": decision.rule if decision else "",
+        "code": head.code or "",
+        "text": (event.detail or event.violation) if event else (decision.reason if decision else ""),
+        "sender": event.sender if event else "",
+        "recipient": event.recipient if event else "",
+        "helo": event.helo if event else "",
+        "ptr": event.ptr if event else "",
+        "count": decision.evidence.count if decision else "",
+        "limit": decision.evidence.limit if decision else "",
+        "window_s": decision.evidence.window_s if decision else "",
+        "policy": decision.policy if decision else "",
+        "until": rfc3339(decision.until) if decision and decision.until else "",
+    }
+
+
+def hit_json(hit: Hit) -> dict[str, Any]:
+    """One hit: its short id, the event, the decision, each as on its topic."""
+    found: dict[str, Any] = {"id": hit.short_id, "at": rfc3339(hit.at)}
+    found["event"] = None if hit.event is None else json.loads(encode(hit.event))
+    found["decision"] = None if hit.decision is None else json.loads(encode(hit.decision))
+    return found
+
+
+def hit_lines(hit: Hit, zone: tzinfo) -> Iterable[str]:
+    """Two lines of a hit: when, who, what and its id; then the words."""
+    event, decision = hit.event, hit.decision
+    it = hit_fields(hit)
+    name = f"{it['kind']} {it['code']}".strip()
+    if decision is not None and event is None:
+        name = f"{'shadow ' if decision.shadow else ''}{name} {decision.trigger}"
+    yield f"{local(hit.at, zone)}  {cell(it['client'], 43):<18} {cell(name, 40):<24} {it['id']}"
+    words = [cell(it["text"])] if it["text"] else []
+    if decision is not None:
+        until = f" until {local(decision.until, zone)}" if decision.until else ""
+        words.append(f"{cell(why(decision))}{until}; policy {cell(decision.policy, 16)}")
+    for label in ("sender", "recipient", "helo"):
+        if it[label]:
+            words.append(f"{label} {cell(it[label], 100)}")
+    words.append(f"at {cell(it['host'], 64)}" if it["host"] else "")
+    if any(words):
+        yield "    " + "; ".join(word for word in words if word)
