@@ -4,8 +4,8 @@ The shim defers by itself. Here its deferrals are read back from the MTA's log, 
 held against what the client did next.
 
 - A first attempt is *pending* until a message of the client is queued, a day at most. If that is a retry of
-  it (same sender, `delay_s` later), the client is learnt; if not, it is at least no client that never delivers,
-  and its pending attempts are dropped.
+  it (same sender, `delay_s` later), the client is learnt; if not, it is at least no client that never
+  delivers, and its pending attempts are dropped.
 - `no_retry_count` pending attempts, each older than `no_retry_after_s`, show that the client does not retry.
 """
 
