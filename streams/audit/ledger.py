@@ -61,7 +61,7 @@ class Progress:
     under_way: tuple[Span, ...] = ()
     """The spans of the last batch: intended, perhaps stored, perhaps not."""
     read_before: Mapping[int, dict[str, int]] = field(default_factory=dict)
-    """How far each source was read: of a partition under way before that batch, of others after their last."""
+    """How far each source was read: of a partition under way before it, of others after their last."""
 
 
 class OvertakenError(UnavailableError):

@@ -7,6 +7,7 @@ by comparing sums, and mended by inserting the difference: whoever computes it a
 """
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,6 +33,9 @@ COUNTERS: Final = (
     "logins",
     "login_failures",
 )
+
+_SAME_FIGURES: Final = 3
+"""So many seconds without a change, and nobody is storing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,22 @@ def differences(clickhouse: ClickHouse, month: int | None = None) -> list[Differ
         for rollup in ROLLUPS
         if (stored := sums.get(("events", each), 0)) != (counted := sums.get((rollup.table, each), 0))
     ]
+
+
+def settle(clickhouse: ClickHouse) -> list[Difference] | None:
+    """Mend what differs, and say what did; None where figures change while they are watched: somebody stores.
+
+    Whoever stores must not do so during this call. What another sink is about to store would be counted here
+    and again by its insert; so nothing is done before the figures stand still for some seconds.
+    """
+    found = differences(clickhouse)
+    for _ in range(_SAME_FIGURES if found else 0):
+        time.sleep(1.0)
+        before, found = found, differences(clickhouse)
+        if found != before:
+            return None
+    mend(clickhouse, found)
+    return found
 
 
 def mend(clickhouse: ClickHouse, found: list[Difference], *, first: int = 0, last: int = 0) -> None:

@@ -94,6 +94,8 @@ class _Speaker:
                 "batches": figures.batches,
                 "unreadable": figures.unreadable,
                 "redone": figures.redone,
+                "repeated": figures.repeated,
+                "mended": figures.mended,
                 "lag": self._reader.behind(self._sink.positions),
             }
         )

@@ -204,7 +204,7 @@ def _events(clickhouse: ClickHouse, query: Query) -> list[Event]:
         if wanted:
             where.add(f"{name} ILIKE %({name})s", **{name: _pattern(wanted)})
     keys = clickhouse.rows(
-        f"SELECT client, id, toUnixTimestamp64Micro(at) FROM events WHERE {where} "
+        f"SELECT client, id, toUnixTimestamp64Micro(at) FROM events WHERE {where} "  # noqa: S608
         "ORDER BY at DESC, id DESC LIMIT 1 BY id LIMIT %(most)s",
         {**where.parameters, "most": query.limit},
     )
@@ -234,8 +234,8 @@ def _decisions(clickhouse: ClickHouse, query: Query) -> list[Decision]:
         where.add("rule = %(rule)s", rule=query.rule)
     if query.text:
         where.add(
-            "positionCaseInsensitiveUTF8(concat(if(code > 0, concat(toString(code), ' ', %(opening)s, ': '), ''),"
-            " reason), %(text)s) > 0",
+            "positionCaseInsensitiveUTF8(concat(if(code > 0, concat(toString(code), ' ', %(opening)s, ': '),"
+            " ''), reason), %(text)s) > 0",
             opening=Replies().opening,
             text=query.text,
         )
@@ -266,7 +266,7 @@ def _with_blocks(clickhouse: ClickHouse, hits: Sequence[Hit]) -> list[Hit]:
 
 
 def standing_blocks(clickhouse: ClickHouse, events: Sequence[Event]) -> list[Decision]:
-    """Decisions that refuse, of these events' clients, that stood at any time between first and last event."""
+    """Decisions that refuse, of these events' clients, that stood between first and last event."""
     return decisions_where(
         clickhouse,
         "client IN %(clients)s AND action IN ('block', 'defer') AND NOT shadow "

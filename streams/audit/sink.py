@@ -32,7 +32,7 @@ from typing import Final
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.ledger import Ledger, LogIdentity, OvertakenError, Progress, Span
 from streams.audit.repeats import Reached
-from streams.audit.rollups import Difference, differences, mend
+from streams.audit.rollups import differences, settle
 from streams.audit.rows import Record, Rows, TopicRows
 from streams.audit.source import LogReader
 from streams.topics import DEADLETTERS, DECISIONS, EVENTS, POLICY, WARNINGS
@@ -45,8 +45,6 @@ BATCH_S: Final = 1.0
 """A batch is stored when it has this many rows, or bytes of records, or its first record is this old."""
 
 _LIFE_CHECK_S: Final = 3.0
-_SAME_FIGURES: Final = 3
-"""So many seconds without a change, and nobody is storing."""
 
 _log = logging.getLogger(__name__)
 
@@ -179,19 +177,10 @@ class Sink:
         self._insert(epoch, f"{token}/again", rows)
 
     def _mend_rollups(self) -> None:
-        """Make the rollups agree with the events. Nothing of ours is under way; where another sink stores,
-        the figures change while they are watched, and that one keeps them right."""
-        found = differences(self._clickhouse)
-        for _ in range(_SAME_FIGURES):
-            if not found:
-                return
-            time.sleep(1.0)
-            before, found = found, differences(self._clickhouse)
-            if found != before:
-                return
-        _say_differences(found)
-        mend(self._clickhouse, found)
-        self.figures.mended += len(found)
+        """Nothing of ours is under way now. Where another sink stores, that one keeps the rollups right."""
+        for table, month, stored, counted in settle(self._clickhouse) or ():
+            _log.warning("%s had %d events of %d, and has all %d now", table, counted, month, stored)
+            self.figures.mended += 1
 
     def _stored(self, topic: str, epoch: int, spans: Iterable[Span], rows: Rows) -> int:
         """How many rows of this insert the table holds."""
@@ -267,8 +256,3 @@ def _inserts(topic: str, epoch: int, batch: int, gathered: TopicRows) -> Iterabl
         if rows is not None:
             for month, of_month in rows.months():
                 yield f"{topic}/{epoch}/{batch}/{rows.table.name}/{month}", of_month
-
-
-def _say_differences(found: list[Difference]) -> None:
-    for table, month, stored, counted in found:
-        _log.warning("%s: %d events of %d are counted, and %d stored: mended", table, counted, month, stored)

@@ -13,10 +13,8 @@ from streams.model.instant import Instant
 NO_CLIENTS_DOING: Final = ("policy", "forget", "learnt", "reputation")
 """Kinds of events that say nothing of what a client did."""
 
-_EVENT: Final = """toUnixTimestamp64Micro(at), kind, client, toString(address), session, host, service, ptr,
-helo, sender, recipient, queue_id, sasl_user, violation, code, detail, size, ttl_s, source, position, id"""
-_EVENT_FIELDS: Final = Event.__struct_fields__[Event.__struct_fields__.index("session") :]
-"""What follows `address` in `_EVENT`, `id` apart."""
+_EVENT_FIELDS: Final = (*Event.__struct_fields__[Event.__struct_fields__.index("session") :], "id")
+_EVENT: Final = f"toUnixTimestamp64Micro(at), kind, client, toString(address), {', '.join(_EVENT_FIELDS)}"
 _DECISION: Final = """toUnixTimestamp64Micro(at), toUnixTimestamp64Micro(until), action, client, 
 toString(address), trigger, rule, code, reason, evidence_count, evidence_limit, evidence_window_s, evidence_network,
 evidence_strike, evidence_note, policy, event, session, host, shadow, triplet, pool, id"""

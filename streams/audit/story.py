@@ -1,4 +1,4 @@
-"""One hit opened: the session it happened in, the decision, what was counted, and the policy as it was then."""
+"""One hit opened: the session it happened in, the decision, what was counted, the policy as it was then."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class Story:
     entry_key: str
     """Key of the policy's entry that set the limit: `limits`, `networks/192.0.2.0/24`, …"""
     entry: dict[str, Any] | None
-    """That entry as it was written then; None where the policy's history does not hold it (file, defaults)."""
+    """That entry as it was written then; None where no change on record holds it (file, defaults)."""
     entries: Entries
     """Every entry in force then; empty where there was no change on record yet."""
     change: Change | None
@@ -59,7 +59,7 @@ class Story:
 
 
 def story(settings: ClickHouseSettings, hit: str, start: int, end: int) -> Story | None:
-    """The story of a short id, or of the whole id of an event or decision within this time. None: not found."""
+    """The story of a short id, or of a whole id (event, decision) within this time. None: not found."""
     clickhouse = ClickHouse(settings)
     try:
         event, decision = _found(clickhouse, hit, start, end)
@@ -93,7 +93,8 @@ def story(settings: ClickHouseSettings, hit: str, start: int, end: int) -> Story
 def _found(clickhouse: ClickHouse, hit: str, start: int, end: int) -> tuple[Event | None, Decision | None]:
     at = instant_of_short(hit)
     if at is not None:
-        condition, parameters = "at = fromUnixTimestamp64Micro(%(at)s)", {"at": int(at)}
+        condition = "at = fromUnixTimestamp64Micro(%(at)s)"
+        parameters = {"at": int(at)}
         events = events_where(clickhouse, condition, parameters, limit=10_000)
         event = next((it for it in events if short_id(it.at, it.id) == hit), None)
         if event is not None:

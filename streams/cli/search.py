@@ -33,10 +33,8 @@ _LATE_US: Final = 300 * MICROSECONDS
 _REMEMBERED: Final = 100_000
 _MOST: Final = 10_000
 
-COLUMNS: Final = (
-    "at id client address host session kind trigger rule code text sender recipient helo ptr count limit window_s "
-    "policy until"
-).split()
+COLUMNS: Final = ("at", "id", "client", "address", "host", "session", "kind", "trigger", "rule", "code", "text", "sender", "recipient", "helo", "ptr", "count", "limit", "window_s", "policy", "until")
+"""Of CSV."""
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""Answers as tables, JSON and CSV. What a remote wrote is bounded, and never obeyed by a terminal or a spreadsheet."""
+"""Answers as tables, JSON and CSV; no terminal or spreadsheet obeys what a remote wrote."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ def cell(text: object, longest: int = MAX_CELL) -> str:
 
 
 def spreadsheet(value: object) -> str:
-    """A value as a cell of CSV: text that a spreadsheet would take for a formula gets an apostrophe in front."""
+    """A value as a cell of CSV: what a spreadsheet would take for a formula has an apostrophe in front."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -58,7 +58,7 @@ def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
 def print_table(
     heading: Sequence[str], rows: Sequence[Sequence[object]], *, total: Sequence[object] = (), folded: int = 0
 ) -> None:
-    """A table; numbers stand to the right. `folded` columns from the left are broken where they do not fit."""
+    """A table; numbers stand to the right. The first `folded` columns are broken where they do not fit."""
     table = Table(
         box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0), show_footer=bool(total)
     )

@@ -55,14 +55,18 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     network: str = ""
     """CIDR of the network rule that set the limits; empty for `[limits]`."""
     exemptions: tuple[Exemption, ...] = ()
-    block: Block | None = None
-    """The most specific entry of `[[blocks]]`; see `blocked`."""
+    blocks: tuple[Block, ...] = ()
+    """Entries of `[[blocks]]` that hold the address, most specific first; see `blocked`."""
     internal: bool = False
 
+    @property
+    def block(self) -> Block | None:
+        """The most specific entry, whether or not it has expired."""
+        return self.blocks[0] if self.blocks else None
+
     def blocked(self, at: int) -> Block | None:
-        """The administrator's entry that refuses the address at this instant."""
-        block = self.block
-        return block if block is not None and (block.expires is None or at < block.expires) else None
+        """The administrator's entry that refuses the address at this instant, the most specific of them."""
+        return next((it for it in self.blocks if it.expires is None or at < it.expires), None)
 
     def exempt(self, module: Module, at: int) -> bool:
         """Whether this module leaves the address alone at this instant; at `expires` it no longer does."""
@@ -161,6 +165,6 @@ class PolicyIndex:
             limits=rule.limits if rule else self.policy.limits,
             network=str(rule.network) if rule else "",
             exemptions=exemptions,
-            block=blocks[0] if blocks else None,
+            blocks=tuple(blocks),
             internal=rule is not None and rule.internal,
         )

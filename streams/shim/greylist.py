@@ -25,6 +25,11 @@ MAX_LEARNT: Final = 500_000
 """Learnt clients remembered at most; beyond, the one that was learnt first is forgotten, and put off once."""
 
 
+MAX_POOLS: Final = 20_000
+MAX_POOL_RETRIES: Final = 100
+"""Pools, and addresses of each, whose retries are remembered; beyond, the oldest are forgotten."""
+
+
 class Attempt(msgspec.Struct, frozen=True, gc=False):
     """What is thought of one attempt."""
 
@@ -85,6 +90,8 @@ class GreylistMemory:
             if known:
                 # a clock that was set back must not make anybody wait longer than from now
                 due = min(now, *known) + delay
+                if pool and now >= due:
+                    self._learnt.retried(pool, address, now + policy.learnt_s * MICROSECONDS)
                 return Attempt(now >= due, due)
             for key in keys:
                 self._remember(key, now)
@@ -156,6 +163,9 @@ class _Learnt:
         """In the order in which they were learnt, or learnt anew."""
         self._vouchers: dict[str, dict[Client, int]] = {}
         """Network or pool → its learnt clients, until when."""
+        self._retries: OrderedDict[str, dict[Address, int]] = OrderedDict()
+        """Pool → addresses of it whose retry passed here, until when that counts. A pool that retries from
+        another address each time has none that the worker could learn."""
 
     def __len__(self) -> int:
         return len(self._clients)
@@ -166,12 +176,27 @@ class _Learnt:
             return True
         if not (pool and pool_clients):
             return False
-        needed = pool_clients
-        for until in self._vouchers.get(f"*.{pool}", {}).values():
+        needed, learnt = pool_clients, self._vouchers.get(f"*.{pool}", {})
+        for until in learnt.values():
             needed -= now < until
             if needed <= 0:
                 return True
+        for address, until in self._retries.get(pool, {}).items():
+            needed -= now < until and now >= learnt.get(Client(address), 0)
+            if needed <= 0:
+                return True
         return False
+
+    def retried(self, pool: str, address: Address, until: int) -> None:
+        """Note that a retry from this address of the pool passed; the last hundred of a pool count."""
+        retries = self._retries.setdefault(pool, {})
+        self._retries.move_to_end(pool)
+        retries.pop(address, None)
+        retries[address] = until
+        if len(retries) > MAX_POOL_RETRIES:
+            del retries[next(iter(retries))]
+        if len(self._retries) > MAX_POOLS:
+            self._retries.popitem(last=False)
 
     def add(self, client: Client, new: _Pass) -> None:
         """Learn a client, unless something later is known of it."""

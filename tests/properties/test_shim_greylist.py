@@ -36,6 +36,8 @@ class _Reference:
     firsts: list[tuple[_Known, int]] = field(default_factory=list)
     passes: dict[str, tuple[int, int, list[str]]] = field(default_factory=dict)
     """Client → told at, until, groups."""
+    retried: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Pool and address whose retry passed → until."""
 
     def _begin(self, key: _Known, now: int) -> int | None:
         """When the attempt began that a retry now would be a retry of."""
@@ -48,12 +50,21 @@ class _Reference:
         live = [groups for _, until, groups in self.passes.values() if now < until]
         if any(network in groups for groups in live):
             return 0
-        if pools and sum(pools[0] in groups for groups in live) >= POLICY.pool_clients:
+        vouch = {
+            client
+            for client, (_, until, groups) in self.passes.items()
+            if now < until and pools and pools[0] in groups
+        }
+        vouch |= {who for (group, who), until in self.retried.items() if now < until and group in pools}
+        if pools and len(vouch) >= POLICY.pool_clients:
             return 0
         keys = [(greylist_triplet(*mail), group) for group in (network, *pools)]
         begun = [at for key in keys if (at := self._begin(key, now)) is not None]
         if begun:
-            return max(0, min(begun) + POLICY.delay_s - now)
+            left = max(0, min(begun) + POLICY.delay_s - now)
+            if pools and not left:
+                self.retried[pools[0], address] = now + POLICY.learnt_s
+            return left
         self.firsts += [(key, now) for key in keys]
         return POLICY.delay_s
 

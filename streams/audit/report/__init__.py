@@ -1,1 +1,1 @@
-"""The monthly report as one HTML page: `page`, its charts as SVG (`charts`), and text made harmless (`text`)."""
+"""The monthly report as one HTML page: `page`, its charts as SVG (`charts`), harmless text (`text`)."""

@@ -12,7 +12,7 @@ def bounded(text: str, longest: int = MAX_SHOWN) -> str:
 
 
 def safe(text: object, longest: int = MAX_SHOWN) -> str:
-    """The text for HTML and SVG: bounded, markup escaped, what is not printable (bidirectional marks, …) written out."""
+    """The text for HTML and SVG: bounded, markup escaped, what is not printable written out."""
     cut = bounded(str(text), longest)
     printable = "".join(it if it.isprintable() else it.encode("unicode_escape").decode("ascii") for it in cut)
     return escape(printable, quote=True)
