@@ -49,7 +49,7 @@ RANGES: Final[dict[str, tuple[float, float]]] = {
     "no_retry_block_s": (1, _KEPT_S),
     "ipv4_prefix": (8, 32),
     "ipv6_prefix": (16, 128),
-    "pool_clients": (0, 1000),
+    "pool_clients": (0, 100),
     # [protocol], whose threshold has the bounds of the other
     "window_s": (1, _DAY_S),
     "block_s": (1, _KEPT_S),
