@@ -10,18 +10,21 @@ Fact = str | int | float | bool | None
 
 
 class StatusFile:
-    """Writes one stage's facts; with no path it does nothing."""
+    """Writes one stage's facts; with no path it only keeps them."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        self.last: dict[str, Fact] = {}
+        """The facts written last: what the stage's metrics are read from."""
 
     def write(self, facts: Mapping[str, Fact]) -> None:
         """Replace the file; a reader sees the old facts or the new ones, never half."""
+        self.last = {**facts, "pid": os.getpid(), "written": time.time()}
         if self._path is None:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        beside.write_text(json.dumps({**facts, "pid": os.getpid(), "written": time.time()}))
+        beside.write_text(json.dumps(self.last))
         beside.replace(self._path)
 
 

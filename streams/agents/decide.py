@@ -16,7 +16,7 @@ import faust
 from faust.types.auth import SASLMechanism
 
 from streams.agents.fold import OFFSET_HEADER, Missed, bring_to
-from streams.agents.ledger import Ledger, Passed
+from streams.agents.ledger import Counts, Ledger, Passed
 from streams.agents.membership import client_id
 from streams.agents.policies import Policies, marker
 from streams.agents.prompt import NoTables, PromptTransport
@@ -50,6 +50,8 @@ class Ledgers:
     def __init__(self, policies: Policies, settings: KafkaSettings, partitions: int) -> None:
         self.policies: Final = policies
         self.by_partition: dict[int, Ledger] = {}
+        self.gone: Final = Counts()
+        """What passed through partitions that went to another worker: a counter never goes back."""
         self.assigned: set[int] | None = None
         """Partitions of this worker; None until it was told."""
         self._settings = settings
@@ -109,7 +111,8 @@ class Ledgers:
         self.assigned = (self.assigned or set()) - partitions
         for partition in partitions:
             self._marked.pop(partition, None)
-            self.by_partition.pop(partition, None)
+            if (ledger := self.by_partition.pop(partition, None)) is not None:
+                self.gone.add(ledger.counts)
 
 
 def end_at_once(error: Exception) -> None:

@@ -1,6 +1,7 @@
 """What a worker keeps of one partition of `smtp.events`, and how a frame passes through it."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -43,8 +44,18 @@ class Counts:
     misplaced: int = 0
     """Events of a client that belongs to another partition."""
     decisions: int = 0
+    decided: Counter[str] = field(default_factory=Counter)
+    """Decisions by `TRIGGER.ACTION`; the action of one in shadow is `shadow`."""
     warnings: int = 0
     last_event_at: int = 0
+
+    def add(self, others: "Counts") -> None:
+        """Take in what passed through elsewhere."""
+        for name in self.__slots__:
+            if name == "last_event_at":
+                self.last_event_at = max(self.last_event_at, others.last_event_at)
+            else:
+                setattr(self, name, getattr(self, name) + getattr(others, name))
 
 
 @dataclass(slots=True)
@@ -160,6 +171,7 @@ class Ledger:
         for outcome in outcomes:
             if isinstance(outcome, Decision):
                 counts.decisions += 1
+                counts.decided[f"{outcome.trigger}.{'shadow' if outcome.shadow else outcome.action}"] += 1
             else:
                 counts.warnings += 1
         return passed

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,8 @@ def _report(app: faust.App, ledgers: Ledgers, watchdog: Watchdog, status: Status
     @app.timer(interval=1.0)  # type: ignore[untyped-decorator]
     async def report(*_: Any) -> None:
         nonlocal before
-        every = [ledger.counts for ledger in ledgers.by_partition.values()]
+        every = [ledgers.gone, *(ledger.counts for ledger in ledgers.by_partition.values())]
+        decided = sum((counts.decided for counts in every), Counter[str]())
         events = sum(counts.events for counts in every)
         last = max((counts.last_event_at for counts in every), default=0)
         now = time.monotonic()
@@ -121,6 +123,7 @@ def _report(app: faust.App, ledgers: Ledgers, watchdog: Watchdog, status: Status
                 "unreadable": sum(counts.unreadable for counts in every),
                 "misplaced": sum(counts.misplaced for counts in every),
                 "decisions": sum(counts.decisions for counts in every),
+                **{f"decisions_by.{name}": count for name, count in sorted(decided.items())},
                 "warnings": sum(counts.warnings for counts in every),
                 "clients": sum(len(ledger.state.clients) for ledger in ledgers.by_partition.values()),
                 "records_waiting": watchdog.lag,

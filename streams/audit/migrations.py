@@ -16,7 +16,15 @@ from streams.resources import sql_folder
 
 _NAME: Final = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
 
-_REGISTER: Final = """
+_LOSES: Final = re.compile(
+    r"^\s*(DROP\s+(DATABASE|TABLE|DICTIONARY)|TRUNCATE|DELETE|REPLACE|EXCHANGE|CREATE OR REPLACE)\b"
+    r"|\b(DROP|CLEAR|DETACH|MODIFY|REPLACE|MOVE)\s+(COLUMN|PARTITION|PART|TTL)\b|^\s*(DELETE|UPDATE)\s",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""What takes rows or values away, or may: a column of another type holds other values. Dropping a view or an
+index loses nothing that cannot be made again."""
+
+REGISTER: Final = """
 CREATE TABLE IF NOT EXISTS goaway_migrations
 (
     name String COMMENT 'file name in sql/',
@@ -55,6 +63,11 @@ class Migration:
         cut = re.split(r";[ \t]*(?:\n|$)", "\n".join(lines))
         return [statement.strip() for statement in cut if statement.strip()]
 
+    @property
+    def losing(self) -> list[str]:
+        """Its statements that take away what is stored."""
+        return [statement for statement in self.statements if _LOSES.search(statement)]
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:
@@ -79,17 +92,22 @@ def read_migrations(folder: Path | None = None) -> list[Migration]:
     return [Migration(file.name, file.read_text(encoding="utf-8")) for file in files]
 
 
-def migrate(clickhouse: ClickHouse, migrations: Sequence[Migration] | None = None) -> list[str]:
+def migrate(
+    clickhouse: ClickHouse, migrations: Sequence[Migration] | None = None, *, may_lose: bool = False
+) -> list[str]:
     """Create the database where it is missing and apply what is not applied yet; the names of those applied.
 
     A migration that was killed half way is run again whole (its statements may run twice). Raises
-    `MigrationError` before anything is done where an applied file has changed or is gone.
+    `MigrationError` before anything is done where an applied file has changed or is gone, and, without
+    `may_lose`, where one that is due takes away what is stored.
     """
     wanted = read_migrations() if migrations is None else migrations
     clickhouse.create_database()
-    clickhouse.command(_REGISTER)
+    clickhouse.command(REGISTER)
     known = _register(clickhouse)
     _refuse_changed(wanted, known)
+    if not may_lose:
+        _refuse_losing([migration for migration in wanted if migration.name not in known])
     done = []
     for migration in wanted:
         if migration.name in known:
@@ -105,6 +123,13 @@ def migrate(clickhouse: ClickHouse, migrations: Sequence[Migration] | None = Non
         clickhouse.insert("goaway_migrations", ["name", "checksum", "applied"], row, token=migration.name)
         done.append(migration.name)
     return done
+
+
+def due(clickhouse: ClickHouse, migrations: Sequence[Migration] | None = None) -> list[Migration]:
+    """What `migrate` would apply, in order; nothing is changed."""
+    wanted = read_migrations() if migrations is None else migrations
+    unapplied = {one.name for one in status(clickhouse, wanted) if one.applied is None}
+    return [migration for migration in wanted if migration.name in unapplied]
 
 
 def status(clickhouse: ClickHouse, migrations: Sequence[Migration] | None = None) -> list[Applied]:
@@ -133,6 +158,15 @@ def _register(clickhouse: ClickHouse) -> dict[str, tuple[str, datetime]]:
         "SELECT name, checksum, toUnixTimestamp64Micro(applied) FROM goaway_migrations ORDER BY applied"
     )
     return {name: (checksum, as_datetime(applied)) for name, checksum, applied in found}
+
+
+def _refuse_losing(wanted: Sequence[Migration]) -> None:
+    for migration in wanted:
+        for statement in migration.losing:
+            raise MigrationError(
+                f"sql/{migration.name} takes away what is stored: {' '.join(statement.split())[:200]}",
+                try_next="goaway db migrate --dry-run, then goaway db migrate --may-lose-data",
+            )
 
 
 def _refuse_changed(wanted: Sequence[Migration], known: dict[str, tuple[str, datetime]]) -> None:

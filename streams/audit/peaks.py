@@ -1,66 +1,76 @@
-"""Most connections open at once, of each group: from each connect to the next connect or disconnect of its session."""
+"""Most connections open at once, of each group: from each connect to the next event of its kind or the
+disconnect of its session."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from streams.audit.clickhouse import ClickHouse
+from streams.audit.grouping import Grouping
 from streams.model.instant import MICROSECONDS
 
 IDLE_S: Final = 1800
 """A connection whose end was not logged counts as open for so long (`session_idle_s`)."""
 
 _QUERY: Final = """
-SELECT name, toUInt64(max(open)) AS peak FROM (
+SELECT {shown} AS shown_name, toUInt64(max(open)) AS peak FROM (
     SELECT name, change_at, sum(change) OVER (PARTITION BY name ORDER BY change_at, change) AS open
     FROM (
         SELECT name, pair.1 AS change_at, pair.2 AS change FROM (
-            SELECT name, arrayJoin([(opened, toInt64(1)), (least(closed, opened + {idle}), toInt64(-1))]) AS pair
+            SELECT name, arrayJoin([
+                (greatest(opened, toInt64(%(start)s)), toInt64(1)),
+                (greatest(least(closed, opened + {idle}), opened + 1, toInt64(%(start)s) + 1), toInt64(-1))
+            ]) AS pair
             FROM (
-                SELECT {key} AS name, t.kind AS kind, toUnixTimestamp64Micro(t.at) AS opened,
-                    if(following.1 = 0, opened + {idle}, following.1) AS closed,
-                    leadInFrame((toUnixTimestamp64Micro(t.at), 1)) OVER (
+                SELECT {name} AS name, t.kind AS kind, toUnixTimestamp64Micro(t.at) AS opened,
+                    leadInFrame(toUnixTimestamp64Micro(t.at), 1, opened + {idle}) OVER (
                         PARTITION BY t.client, t.session
                         ORDER BY t.at, t.kafka_epoch, t.kafka_partition, t.kafka_offset, t.frame_index
-                        ROWS BETWEEN CURRENT ROW AND 1 FOLLOWING
-                    ) AS following
+                        ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+                    ) AS closed
                 FROM events AS t{joined}
                 WHERE t.kind IN ('connect', 'disconnect')
                   AND t.at >= fromUnixTimestamp64Micro(%(start)s - {idle}, 'UTC')
                   AND t.at < fromUnixTimestamp64Micro(%(end)s, 'UTC'){condition}
-            ) WHERE kind = 'connect' AND closed > %(start)s {names}
+            ) WHERE kind = 'connect' AND least(closed, opened + {idle}) >= %(start)s {inner}
         )
     )
-) WHERE change_at >= %(start)s - {idle} GROUP BY name ORDER BY peak DESC, name {limit}
+) WHERE change_at < %(end)s {outer} GROUP BY shown_name ORDER BY peak DESC, shown_name {limit}
 """
 
 
 def peaks(
     clickhouse: ClickHouse,
-    start: int,
-    end: int,
-    key: str,
-    condition: str,
+    grouping: Grouping | None,
     parameters: Mapping[str, object],
+    condition: str = "",
     *,
     names: Sequence[str] | None = None,
     limit: int = 0,
+    name: str = "",
 ) -> dict[str, int]:
-    """Group → its peak within [start, end): of the groups named, or of the `limit` highest.
+    """Group → its peak in [start, end): of the groups named, or of the `limit` highest.
 
-    A line that was shipped twice is one connection: its second connect ends the first.
+    `parameters` has `start` and `end`, and what `condition` (SQL over `t`) needs. Without a grouping all
+    are one group, `''`. Of days and hours the peak is that of all connections within them. `name` is SQL
+    that names groups in place of the grouping's own. A line that was shipped twice is one connection: its
+    second connect ends the first.
     """
     if names is not None and not names:
         return {}
-    from streams.audit.stats import _PTRS, PTR_KEY
-
-    joined = f" LEFT JOIN ({_PTRS}) AS names ON names.client = t.client" if key == PTR_KEY else ""
+    by_time = grouping is not None and grouping.by_time
+    named = "''" if grouping is None or by_time else name or grouping.name("t.at")
+    shown = "name"
+    if grouping is not None and by_time:
+        shown = grouping.name("fromUnixTimestamp64Micro(toInt64(change_at), 'UTC')")
     query = _QUERY.format(
-        key=key.replace("AT", "t.at"),
-        joined=joined,
-        condition=condition.replace(" client IN", " t.client IN").replace(" host =", " t.host ="),
+        shown=shown,
+        name=named,
+        joined=grouping.joined if grouping else "",
+        condition=condition,
         idle=IDLE_S * MICROSECONDS,
-        names="AND name IN %(names)s" if names is not None else "",
+        inner="AND name IN %(names)s" if names is not None and not by_time else "",
+        outer=f"AND {shown} IN %(names)s" if names is not None and by_time else "",
         limit=f"LIMIT {limit:d}" if limit else "",
     )
-    found = clickhouse.rows(query, {**parameters, "start": start, "end": end, "names": tuple(names or ("",))})
-    return {str(name): int(peak) for name, peak in found}
+    found = clickhouse.rows(query, {**parameters, "names": tuple(names or ("",))})
+    return {str(group): int(peak) for group, peak in found}

@@ -6,7 +6,6 @@ stored before the views were made; a ClickHouse killed between noting a token an
 by comparing sums, and mended by inserting the difference: whoever computes it again finds it is none.
 """
 
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from streams.audit.clickhouse import ClickHouse
+from streams.audit.retention import days_kept
 from streams.model.instant import MICROSECONDS, as_datetime
 
 NO_CLIENTS_DOING: Final = ("policy", "forget", "learnt", "reputation")
@@ -71,6 +71,8 @@ class Difference(NamedTuple):
 def differences(clickhouse: ClickHouse, month: int | None = None) -> list[Difference]:
     """Where rollups and `events` do not agree; months that retention has begun to drop are left out."""
     since = _kept_since(clickhouse)
+    if "events" not in since:
+        return []
     only = f" AND toYYYYMM({{}}) = {month:d}" if month is not None else ""
     kinds = ", ".join(f"'{kind}'" for kind in NO_CLIENTS_DOING)
     queries = [
@@ -85,11 +87,12 @@ def differences(clickhouse: ClickHouse, month: int | None = None) -> list[Differ
     sums: dict[tuple[str, int], int] = {}
     for table, of_month, total in clickhouse.rows(" UNION ALL ".join(queries)):
         sums[table, of_month] = int(total)
-    months = sorted({of_month for _, of_month in sums if of_month >= since})
+    months = sorted({of_month for _, of_month in sums})
     return [
         Difference(rollup.table, each, stored, counted)
         for each in months
         for rollup in ROLLUPS
+        if each >= max(since["events"], since[rollup.table], since[rollup.finer or rollup.table])
         if (stored := sums.get(("events", each), 0)) != (counted := sums.get((rollup.table, each), 0))
     ]
 
@@ -165,17 +168,21 @@ def _days(month: int, first: int, last: int) -> Iterator[tuple[datetime, datetim
         day = after
 
 
-_TTL: Final = re.compile(r"TTL \w+\(at\) \+ (?:toIntervalDay\((\d+)\)|INTERVAL (\d+) DAY)", re.IGNORECASE)
+def _kept_since(clickhouse: ClickHouse) -> dict[str, int]:
+    """Table → the first month (yyyymm) of which it has not dropped a row yet; 0 where it keeps all for ever.
 
-
-def _kept_since(clickhouse: ClickHouse) -> int:
-    """The first month (yyyymm) of which no event has been dropped yet; 0 where events are kept for ever."""
+    Without `events`: this is a cluster, where a view knows its own shard alone, and nothing can be compared.
+    """
     found = clickhouse.rows(
-        "SELECT engine_full, toUnixTimestamp64Micro(now64(6)) FROM system.tables"
-        " WHERE database = currentDatabase() AND name = 'events'"
+        "SELECT name, engine, engine_full, toUnixTimestamp64Micro(now64(6)) FROM system.tables"
+        " WHERE database = currentDatabase()"
     )
-    match = _TTL.search(str(found[0][0])) if found else None
-    if match is None:
-        return 0
-    oldest = as_datetime(int(found[0][1]) - int(match[1] or match[2]) * 86_400 * MICROSECONDS)
-    return oldest.year * 100 + oldest.month + (1 if oldest.month < 12 else 89)
+    since = {}
+    for name, engine, engine_full, now in found:
+        if engine == "Distributed":
+            continue
+        since[str(name)] = 0
+        if (days := days_kept(str(engine_full))) is not None:
+            oldest = as_datetime(int(now) - days * 86_400 * MICROSECONDS)
+            since[str(name)] = oldest.year * 100 + oldest.month + (1 if oldest.month < 12 else 89)
+    return since

@@ -96,6 +96,8 @@ class _Speaker:
                 "redone": figures.redone,
                 "repeated": figures.repeated,
                 "mended": figures.mended,
+                "repeated": figures.repeated,
+                "mended": figures.mended,
                 "lag": self._reader.behind(self._sink.positions),
             }
         )

@@ -1,17 +1,15 @@
 """What clients did over a period, grouped and sorted: from the rollup that the period's bounds fall on, else
 from the events themselves, so that every count is exact."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import tzinfo
-from typing import Any, Final, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from streams.audit.clickhouse import ClickHouse
+from streams.audit.grouping import Grouping
 from streams.audit.peaks import peaks
 from streams.audit.stored import NO_CLIENTS_DOING
 from streams.model.instant import MICROSECONDS, Instant, as_datetime
-
-By = Literal["client", "network", "ptr", "host", "day", "hour"]
 
 COUNTERS: Final[dict[str, str]] = {
     "connections": "countIf(kind = 'connect')",
@@ -26,33 +24,18 @@ COUNTERS: Final[dict[str, str]] = {
     "logins": "countIf(kind = 'auth')",
     "login_failures": "countIf(kind = 'auth_failure')",
 }
-"""Counter → how it is counted from events, as the views of sql/0008 do (held together by a test)."""
+"""Counter → how it is counted from events: as the views of the rollups do (a test holds them together)."""
 
-SORTS: Final = (*COUNTERS, "peak", "first", "last", "name")
+SORTS: Final = (*COUNTERS, "clients", "peak", "first", "last", "name")
 
 _MINUTE_US: Final = 60 * MICROSECONDS
-_GRAINS: Final = (
-    ("clients_by_hour", 60 * _MINUTE_US),
-    ("clients_by_minute", _MINUTE_US),
-)
-
-_V4: Final = "toString(tupleElement(IPv4CIDRToRange(toIPv4OrDefault(bare), {v4}), 1)) || '/{v4}'"
-_V6: Final = "toString(tupleElement(IPv6CIDRToRange(toIPv6OrDefault(bare), {v6}), 1)) || '/{v6}'"
+_HOUR_US: Final = 60 * _MINUTE_US
+_SUMS: Final = ", ".join(f"sum({name}) AS {name}" for name in COUNTERS)
+_ORDER: Final = {"name": "name", "first": "first, name"}
 
 
 @dataclass(frozen=True, slots=True)
-class Grouping:
-    """How rows are put together. `network_v4`, `network_v6`: bits of `by="network"`."""
-
-    by: By = "client"
-    zone: tzinfo | None = None
-    """Whose days and hours; None is UTC."""
-    network_v4: int = 24
-    network_v6: int = 48
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Whose:
     """Whose doings are counted; empty is anybody's."""
 
     clients: tuple[str, ...] = ()
@@ -70,7 +53,7 @@ class Row:
     first: Instant
     last: Instant
     peak: int | None = None
-    """Most connections open at once; None where it was not asked for."""
+    """Most connections open at once; None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +61,61 @@ class Stats:
     """The groups of a page, and what all groups together have."""
 
     rows: tuple[Row, ...]
-    total: Row
+    total: Row | None
+    """None where nothing happened."""
     groups: int
     """How many groups there are, shown or not."""
+
+
+class Source:
+    """Where a period's counts come from, as SQL."""
+
+    def __init__(self, start: int, end: int, grouping: Grouping, whose: Whose) -> None:
+        self.grouping: Final = grouping
+        self.parameters: Final[dict[str, object]] = {
+            "start": int(start),
+            "end": int(end),
+            "none": NO_CLIENTS_DOING,
+        }
+        self.condition = ""
+        """What else holds for rows of events and of rollups alike."""
+        if whose.clients:
+            self.condition += " AND t.client IN %(clients)s"
+            self.parameters["clients"] = whose.clients
+        if whose.host:
+            self.condition += " AND t.host = %(host)s"
+            self.parameters["host"] = whose.host
+        self.table: Final = table_for(start, end, grouping)
+
+    def rows(self) -> str:
+        """A query: `name`, `client`, the counters, `first`, `last`; one row a group and client."""
+        if self.table == "events":
+            time, first, last = "t.at", "min(t.at)", "max(t.at)"
+            counters = ", ".join(f"{how} AS {name}" for name, how in COUNTERS.items())
+            more = " AND t.kind NOT IN %(none)s"
+        else:
+            time, first, last, more = "t.period", "min(t.first_at)", "max(t.last_at)", ""
+            counters = ", ".join(f"sum(t.{name}) AS {name}" for name in COUNTERS)
+        return (
+            f"SELECT {self.grouping.name(time)} AS name, t.client AS client, {counters},"  # noqa: S608
+            f" {first} AS first, {last} AS last FROM {self.table} AS t{self.grouping.joined}"
+            f" WHERE {time} >= fromUnixTimestamp64Micro(%(start)s, 'UTC')"
+            f" AND {time} < fromUnixTimestamp64Micro(%(end)s, 'UTC'){more}{self.condition} GROUP BY name, client"
+        )
+
+    def groups(self) -> str:
+        """A query: one row a group, as `row_of` takes it."""
+        return (
+            f"SELECT name, {_SUMS}, uniqExact(client) AS clients, toUnixTimestamp64Micro(min(first)) AS first,"  # noqa: S608
+            f" toUnixTimestamp64Micro(max(last)) AS last FROM ({self.rows()}) GROUP BY name"
+        )
+
+    def total(self) -> str:
+        """A query: all groups as one row, and how many there are."""
+        return (
+            f"SELECT '', {_SUMS}, uniqExact(client), toUnixTimestamp64Micro(min(first)),"  # noqa: S608
+            f" toUnixTimestamp64Micro(max(last)), uniqExact(name) FROM ({self.rows()})"
+        )
 
 
 def stats(
@@ -91,171 +126,83 @@ def stats(
     *,
     sort: str = "connections",
     limit: int = 50,
-    whose: Filter | None = None,
+    whose: Whose | None = None,
 ) -> Stats:
-    """Groups of [start, end), the largest first (`name`: in order of it), and the totals of all groups."""
-    source = Source(start, end, whose or Filter(), grouping)
-    key = group_key(grouping)
-    most_at_once: dict[str, int] = {}
-    where, extra = "", dict[str, object]()
+    """Groups of [start, end), the largest first (`name` and `first`: the smallest), and all together."""
+    source = Source(start, end, grouping, whose or Whose())
+    count, total = total_of(clickhouse, source)
     if sort == "peak":
-        most_at_once = peaks(clickhouse, start, end, key, source.condition, source.parameters, limit=limit)
-        where, extra = "WHERE name IN %(names)s", {"names": tuple(most_at_once) or ("",)}
-    order = "name" if sort == "name" else f"{_SORT_COLUMNS.get(sort, sort)} DESC, name"
-    found = clickhouse.rows(
-        f"SELECT * FROM ({source.grouped(key)}) {where} ORDER BY {order} LIMIT %(most)s"  # noqa: S608
-        if sort != "peak"
-        else f"SELECT * FROM ({source.grouped(key)}) {where}",  # noqa: S608
-        {**source.parameters, **extra, "most": limit},
-    )
-    rows = [row_of(row) for row in found]
-    if not most_at_once:
+        found = peaks(clickhouse, grouping, source.parameters, source.condition, limit=limit)
+        rows = _rows(clickhouse, source, f"WHERE name IN %(names)s LIMIT {limit:d}", names=tuple(found) or ("",))
+        rows.sort(key=lambda row: (-found.get(row.name, 0), row.name))
+    else:
+        order = _ORDER.get(sort, f"{sort} DESC, name")
+        rows = _rows(clickhouse, source, f"ORDER BY {order} LIMIT {limit:d}")
         names = [row.name for row in rows]
-        most_at_once = peaks(clickhouse, start, end, key, source.condition, source.parameters, names=names)
-    rows = [_with_peak(row, most_at_once.get(row.name, 0)) for row in rows]
-    if sort == "peak":
-        rows.sort(key=lambda row: (-(row.peak or 0), row.name))
-    total = clickhouse.rows(
-        f"SELECT '', {source.sums}, uniqExact(client), min(first), max(last), uniqExact(name)"  # noqa: S608
-        f" FROM ({source.rows(key)})",
-        source.parameters,
-    )[0]
-    overall = peaks(clickhouse, start, end, "''", source.condition, source.parameters, names=[""])
-    return Stats(tuple(rows), _with_peak(row_of(total[:-1]), overall.get("", 0)), int(total[-1]))
+        found = peaks(clickhouse, grouping, source.parameters, source.condition, names=names)
+    shown = (replace(row, peak=found.get(row.name, 0)) for row in rows)
+    return Stats(tuple(shown), total, count)
 
 
-_SORT_COLUMNS: Final = {"first": "-toUnixTimestamp64Micro(first)", "last": "last"}
+def total_of(clickhouse: ClickHouse, source: Source) -> tuple[int, Row | None]:
+    """How many groups there are, and all of them as one row with its peak."""
+    *columns, count = clickhouse.rows(source.total(), source.parameters)[0]
+    if not count:
+        return 0, None
+    peak = peaks(clickhouse, None, source.parameters, source.condition).get("", 0)
+    return int(count), replace(row_of(columns), peak=peak)
 
 
-class Source:
-    """Where a period's counts come from, as SQL: one row a (period, client) with every counter."""
-
-    def __init__(self, start: int, end: int, whose: Filter, grouping: Grouping) -> None:
-        self.parameters: dict[str, object] = {"start": start, "end": end, "none": NO_CLIENTS_DOING}
-        self.condition = ""
-        """What else holds for rows of events as well as of rollups."""
-        if whose.clients:
-            self.condition += " AND client IN %(clients)s"
-            self.parameters["clients"] = whose.clients
-        if whose.host:
-            self.condition += " AND host = %(host)s"
-            self.parameters["host"] = whose.host
-        self.table = table_for(start, end, grouping)
-
-    @property
-    def sums(self) -> str:
-        """Every counter summed, under its own name."""
-        return ", ".join(f"sum({name}) AS {name}" for name in COUNTERS)
-
-    def rows(self, key: str) -> str:
-        """`name`, `client`, the counters, `first`, `last`: several rows a group."""
-        if self.table == "events":
-            time, counters = "at", ", ".join(f"{how} AS {name}" for name, how in COUNTERS.items())
-            first, last = "min(at)", "max(at)"
-            more = " AND kind NOT IN %(none)s"
-        else:
-            time = "toDateTime64(period, 6, 'UTC')"
-            counters = ", ".join(f"sum(t.{name}) AS {name}" for name in COUNTERS)
-            first, last, more = "min(first_at)", "max(last_at)", ""
-        bounds = (
-            "at >= fromUnixTimestamp64Micro(%(start)s, 'UTC') AND at < fromUnixTimestamp64Micro(%(end)s, 'UTC')"
-            if self.table == "events"
-            else "period >= fromUnixTimestamp64Micro(%(start)s, 'UTC')"
-            " AND period < fromUnixTimestamp64Micro(%(end)s, 'UTC')"
-        )
-        joined = ""
-        if key == PTR_KEY:
-            joined = f" LEFT JOIN ({_PTRS}) AS names ON names.client = t.client"
-        return (
-            f"SELECT {key.replace('AT', time)} AS name, t.client AS client, {counters},"  # noqa: S608
-            f" {first} AS first, {last} AS last"
-            f" FROM {self.table} AS t{joined} WHERE {bounds}{more}{self.condition} GROUP BY name, client"
-        )
-
-    def grouped(self, key: str) -> str:
-        """One row a group: name, counters, clients, first, last."""
-        return (
-            f"SELECT name, {self.sums}, uniqExact(client) AS clients, min(first) AS first, max(last) AS last"  # noqa: S608
-            f" FROM ({self.rows(key)}) GROUP BY name"
-        )
+def groups_of(clickhouse: ClickHouse, source: Source) -> list[Row]:
+    """Every group, without peaks."""
+    return _rows(clickhouse, source, "")
 
 
-_PTRS: Final = (
-    "SELECT client, argMax(ptr, at) AS ptr FROM events"
-    " WHERE at >= fromUnixTimestamp64Micro(%(start)s, 'UTC') AND at < fromUnixTimestamp64Micro(%(end)s, 'UTC')"
-    " AND ptr != '' GROUP BY client"
-)
-PTR_KEY: Final = "if(names.ptr = '', '', cutToFirstSignificantSubdomain(lower(names.ptr)))"
-
-
-def group_key(grouping: Grouping) -> str:
-    """The SQL of a group's name; `AT` in it stands for the instant of a row."""
-    zone = str(grouping.zone or "UTC").replace("\\", "").replace("'", "")
-    match grouping.by:
-        case "client":
-            return "t.client"
-        case "host":
-            return "toString(t.host)"
-        case "ptr":
-            return PTR_KEY
-        case "day":
-            return f"toString(toDate(AT, '{zone}'))"
-        case "hour":
-            return f"formatDateTime(toStartOfHour(toTimeZone(AT, '{zone}')), '%%F %%H:00', '{zone}')"
-        case "network":
-            return network_sql(grouping.network_v4, grouping.network_v6)
-
-
-def network_sql(v4: int, v6: int) -> str:
-    """The network of so many bits that a client lies in; a client that is no address stays what it is."""
-    bare = "splitByChar('/', t.client)[1]"
-    four = _V4.format(v4=v4).replace("bare", bare)
-    six = _V6.format(v6=v6).replace("bare", bare)
-    return f"multiIf(isIPv4String({bare}), {four}, isIPv6String({bare}), {six}, t.client)"
+def _rows(clickhouse: ClickHouse, source: Source, rest: str, **parameters: object) -> list[Row]:
+    query = f"SELECT * FROM ({source.groups()}) {rest}"  # noqa: S608
+    return [row_of(row) for row in clickhouse.rows(query, {**source.parameters, **parameters})]
 
 
 def table_for(start: int, end: int, grouping: Grouping) -> str:
-    """The coarsest table on whose periods the bounds fall, and the groups' bounds with them."""
-    if grouping.by in ("day", "hour") and grouping.zone is not None:
-        for at in (start, end):
-            offset = grouping.zone.utcoffset(as_datetime(at).replace(tzinfo=None))
-            if offset is None or offset.total_seconds() % 3600:
-                return "clients_by_minute" if start % _MINUTE_US == 0 == end % _MINUTE_US else "events"
-    for table, grain in _GRAINS:
-        if start % grain == 0 == end % grain:
-            return table
-    return "events"
+    """The coarsest table on whose periods the bounds fall, and with them the bounds of days and hours."""
+    grains = [("clients_by_hour", _HOUR_US), ("clients_by_minute", _MINUTE_US)]
+    if not grouping.by_time:
+        grains.insert(0, ("clients_by_day", 24 * _HOUR_US))
+        if _begins_month(start) and _begins_month(end):
+            return "clients_by_month"
+    elif any(_offset_s(grouping, at) % 3600 for at in (start, end)):
+        del grains[0]
+    return next((table for table, grain in grains if start % grain == 0 == end % grain), "events")
+
+
+def _begins_month(at: int) -> bool:
+    moment = as_datetime(at)
+    return at % (24 * _HOUR_US) == 0 and moment.day == 1
+
+
+def _offset_s(grouping: Grouping, at: int) -> int:
+    offset = as_datetime(at).astimezone(grouping.zone).utcoffset()
+    return round(offset.total_seconds()) if offset else 0
 
 
 def row_of(columns: Sequence[Any]) -> Row:
-    """A row of name, counters, clients, first, last."""
+    """A row of name, counters, clients, first, last (microseconds)."""
     name, *counts = columns[: 1 + len(COUNTERS)]
     clients, first, last = columns[1 + len(COUNTERS) :]
     return Row(
         name=str(name),
         counts=dict(zip(COUNTERS, map(int, counts), strict=True)),
         clients=int(clients),
-        first=_instant(first),
-        last=_instant(last),
+        first=Instant(first),
+        last=Instant(last),
     )
 
 
-def _instant(moment: Any) -> Instant:
-    from streams.model.instant import instant_of
-
-    return instant_of(moment)
-
-
-def _with_peak(row: Row, peak: int) -> Row:
-    return Row(row.name, row.counts, row.clients, row.first, row.last, peak)
-
-
 def summed(name: str, rows: Sequence[Row]) -> Row:
-    """Rows put together under one name."""
-    counts: Mapping[str, int] = {it: sum(row.counts[it] for row in rows) for it in COUNTERS}
+    """Rows of different clients put together under one name."""
     return Row(
         name=name,
-        counts=dict(counts),
+        counts={it: sum(row.counts[it] for row in rows) for it in COUNTERS},
         clients=sum(row.clients for row in rows),
         first=min(row.first for row in rows),
         last=max(row.last for row in rows),

@@ -1,40 +1,81 @@
 """`goaway db`: the ClickHouse tables."""
 
 import json
+from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from streams.audit import retention as keeping
 from streams.audit.clickhouse import ClickHouse
+from streams.audit.cluster import for_cluster
+from streams.audit.migrations import due, read_migrations
 from streams.audit.migrations import migrate as apply_all
 from streams.audit.migrations import status as standing
-from streams.cli.options import settings
+from streams.audit.rollups import settle
+from streams.cli.options import data_option, settings
+from streams.cli.reach import reach
+from streams.errors import UsageError
 
 
 @click.group()
 def db() -> None:
-    """Create and show the ClickHouse tables."""
+    """Create and show the ClickHouse tables, and say how long they keep."""
 
 
 @db.command()
-def migrate() -> None:
+@data_option
+@click.option("--dry-run", is_flag=True, help="Say what would be applied, and change nothing.")
+@click.option("--may-lose-data", is_flag=True, help="Apply also what takes away what is stored.")
+@click.option(
+    "--print", "as_sql", is_flag=True, help="Print the SQL of what would be applied; change nothing."
+)
+@click.option(
+    "--cluster", metavar="NAME", help="With --print: the SQL for this cluster, replicated and sharded."
+)
+def migrate(data: Path, dry_run: bool, may_lose_data: bool, as_sql: bool, cluster: str | None) -> None:
     """Create the database and apply the migrations that are not applied yet."""
-    clickhouse = ClickHouse(settings().clickhouse)
+    if cluster is not None:
+        if not as_sql:
+            raise UsageError("--cluster prints SQL and applies nothing", try_next="--cluster NAME --print")
+        database = settings().clickhouse.database
+        _print_sql(list(for_cluster(read_migrations(), cluster=cluster, database=database)))
+        return
+    clickhouse = ClickHouse(reach(data).clickhouse)
     try:
-        done = apply_all(clickhouse)
+        if dry_run or as_sql:
+            planned = due(clickhouse)
+            if as_sql:
+                _print_sql([statement for each in planned for statement in each.statements])
+                return
+            for each in planned:
+                loses = ", takes away what is stored" if each.losing else ""
+                click.echo(f"would apply {each.name}: {len(each.statements)} statements{loses}")
+            if not planned:
+                click.echo("all migrations are applied already")
+            return
+        done = apply_all(clickhouse, may_lose=may_lose_data)
+        click.echo(
+            "\n".join(f"applied {name}" for name in done) if done else "all migrations are applied already"
+        )
+        if done and settle(clickhouse) is None:
+            click.echo("a sink is storing: rollups of older rows are made when it is started next", err=True)
     finally:
         clickhouse.close()
-    click.echo(
-        "\n".join(f"applied {name}" for name in done) if done else "all migrations are applied already"
-    )
+
+
+def _print_sql(statements: list[str]) -> None:
+    for statement in statements:
+        click.echo(f"{statement};\n")
 
 
 @db.command()
+@data_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(as_json: bool) -> None:
+def status(data: Path, as_json: bool) -> None:
     """List the migrations and when each was applied. Exit code 1: some are not."""
-    clickhouse = ClickHouse(settings().clickhouse)
+    clickhouse = ClickHouse(reach(data).clickhouse)
     try:
         found = standing(clickhouse)
     finally:
@@ -53,9 +94,58 @@ def status(as_json: bool) -> None:
             )
         )
     else:
-        table = Table("migration", "applied", box=None, header_style="bold")
+        table = Table("migration", "applied", "checksum", box=None, header_style="bold")
         for one in found:
-            table.add_row(one.name, f"{one.applied:%Y-%m-%d %H:%M:%S}Z" if one.applied else "not yet")
+            applied = f"{one.applied:%Y-%m-%d %H:%M:%S}Z" if one.applied else "not yet"
+            table.add_row(one.name, applied, one.checksum[:12])
         Console().print(table)
     if any(one.applied is None for one in found):
         raise click.exceptions.Exit(1)
+
+
+@db.command()
+@data_option
+@click.option("--events", metavar="PERIOD", help="Events: 400d, or forever.")
+@click.option("--decisions", metavar="PERIOD", help="Decisions.")
+@click.option("--warnings", metavar="PERIOD", help="Warnings.")
+@click.option("--deadletters", metavar="PERIOD", help="What could not be read.")
+@click.option("--minutes", metavar="PERIOD", help="What each client did, by minute.")
+@click.option("--hours", metavar="PERIOD", help="The same by hour.")
+@click.option("--days", metavar="PERIOD", help="The same by day.")
+@click.option("--months", metavar="PERIOD", help="The same by month.")
+@click.option("--yes", is_flag=True, help="Drop what is older without asking.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def retention(data: Path, yes: bool, as_json: bool, **periods: str | None) -> None:
+    """Show or set how long each table keeps its rows. The policy's history is kept for ever."""
+    wanted = {name: keeping.parse_period(text) for name, text in periods.items() if text is not None}
+    clickhouse = ClickHouse(reach(data).clickhouse)
+    try:
+        for name, days in wanted.items():
+            gone = keeping.older(clickhouse, name, days) if days is not None else 0
+            question = f"{name}: {gone:,} rows are older than {days} days and will be dropped. Go on?"
+            if gone and not yes and not click.confirm(question, err=True):
+                raise UsageError(f"{name}: nothing was changed", try_next="--yes")
+            keeping.keep(clickhouse, name, days)
+        found = keeping.kept(clickhouse)
+    finally:
+        clickhouse.close()
+    if as_json:
+        rows = [
+            {
+                "name": each.name,
+                "table": each.table,
+                "days": each.days,
+                "rows": each.rows,
+                "bytes": each.bytes,
+            }
+            for each in found
+        ]
+        click.echo(json.dumps(rows))
+        return
+    table = Table("kept", "table", "for", box=None, header_style="bold")
+    for title in ("rows", "MB on disk"):
+        table.add_column(title, justify="right")
+    for each in found:
+        period = f"{each.days} days" if each.days else keeping.FOREVER
+        table.add_row(each.name, each.table, period, f"{each.rows:,}", f"{each.bytes / 1e6:,.1f}")
+    Console().print(table)

@@ -5,10 +5,17 @@ from pathlib import Path
 
 import click
 
-from streams.cli.options import load_policy, policy_option, settings, start_logging, status_option
+from streams.cli.options import (
+    load_policy,
+    metrics_option,
+    policy_option,
+    reported,
+    settings,
+    start_logging,
+    status_option,
+)
 from streams.cli.stages import stop_on_signals
 from streams.errors import UnavailableError
-from streams.status import StatusFile
 
 TEST_TITLE = "goaway: a test"
 TEST_BODY = "This is a test message of goaway notify. Warnings and notices will arrive here."
@@ -24,7 +31,14 @@ TEST_BODY = "This is a test message of goaway notify. Warnings and notices will 
 )
 @policy_option
 @status_option
-def notify(test: bool, data: Path | None, policy_file: Path | None, status_file: Path | None) -> None:
+@metrics_option
+def notify(
+    test: bool,
+    data: Path | None,
+    policy_file: Path | None,
+    status_file: Path | None,
+    metrics_listen: tuple[str, int] | None,
+) -> None:
     """Tell people: warnings, blocks, trouble, in digests, to the services of GOAWAY_NOTIFY_URLS."""
     if test:
         _test()
@@ -35,7 +49,7 @@ def notify(test: bool, data: Path | None, policy_file: Path | None, status_file:
     run_notify(
         settings(),
         load_policy(policy_file),
-        status=StatusFile(status_file),
+        status=reported("notify", status_file, metrics_listen),
         stop=stop_on_signals(),
         data=data,
     )

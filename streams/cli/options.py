@@ -4,16 +4,18 @@ import logging
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
-from streams.config import Settings, read_settings
+from streams.config import Settings, parse_host_port, read_settings
 from streams.errors import PolicyError, UsageError
 from streams.model.instant import Instant, instant_of
 from streams.model.policy import Policy
+from streams.status import StatusFile
 from streams.wire.policy_toml import MAX_POLICY_BYTES, read_policy
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -66,6 +68,54 @@ def status_option(function: F) -> F:
         type=click.Path(path_type=Path, dir_okay=False),
         help="Write this stage's facts here each second, as JSON.",
     )(function)
+
+
+def metrics_option(function: F) -> F:
+    """`--metrics-listen HOST:PORT` and `--metrics-allow-remote`; given as (host, port) or None."""
+    allow = click.option(
+        "--metrics-allow-remote",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=lambda context, _, value: context.meta.update({_ALLOW_REMOTE: value}),
+        help="Allow metrics on an address that is not loopback: anybody who reaches it can read them.",
+    )
+    listen = click.option(
+        "--metrics-listen",
+        metavar="HOST:PORT",
+        callback=_metrics_listen,
+        help="Serve Prometheus metrics here, at /metrics.",
+    )
+    return listen(allow(function))
+
+
+_ALLOW_REMOTE: Final = "goaway.metrics_allow_remote"
+
+
+def _metrics_listen(context: click.Context, _: click.Parameter, value: str | None) -> tuple[str, int] | None:
+    if value is None:
+        return None
+    host, port = parse_host_port(value, name="--metrics-listen")
+    try:
+        loopback = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback and not context.meta.get(_ALLOW_REMOTE):
+        raise UsageError(
+            f"--metrics-listen: {value[:99]} is not loopback", try_next="add --metrics-allow-remote"
+        )
+    return host, port
+
+
+def reported(stage: str, status_file: Path | None, metrics_listen: tuple[str, int] | None) -> StatusFile:
+    """Where a stage's facts go: into its file, and to whoever asks for its metrics."""
+    status = StatusFile(status_file)
+    if metrics_listen is not None:
+        from streams.metrics import of_status, serve
+
+        url = serve(metrics_listen, lambda: [of_status(stage, status)])
+        logging.getLogger(__name__).info("metrics of the %s at %s", stage, url)
+    return status
 
 
 def zone_option(function: F) -> F:

@@ -9,7 +9,15 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from streams.cli.options import load_policy, policy_option, settings, start_logging, status_option
+from streams.cli.options import (
+    load_policy,
+    metrics_option,
+    policy_option,
+    reported,
+    settings,
+    start_logging,
+    status_option,
+)
 from streams.errors import UnavailableError, UsageError
 from streams.model.client import Address, parse_address
 from streams.model.policy import Policy
@@ -32,6 +40,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.
 )
 @policy_option
 @status_option
+@metrics_option
 @click.pass_context
 def reputation(
     context: click.Context,
@@ -39,6 +48,7 @@ def reputation(
     state: Path | None,
     policy_file: Path | None,
     status_file: Path | None,
+    metrics_listen: tuple[str, int] | None,
 ) -> None:
     """Ask DNSBLs about the addresses that connect, and watch the policy's partners.
 
@@ -49,12 +59,11 @@ def reputation(
         return
     start_logging()
     from streams.agents.reputation.run import run_reputation
-    from streams.status import StatusFile
 
     run_reputation(
         settings(),
         load_policy(policy_file),
-        status=StatusFile(status_file),
+        status=reported("reputation", status_file, metrics_listen),
         instance=instance,
         state=state,
     )

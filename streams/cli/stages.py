@@ -10,7 +10,9 @@ import click
 
 from streams.cli.options import (
     load_policy,
+    metrics_option,
     policy_option,
+    reported,
     settings,
     start_logging,
     status_option,
@@ -18,7 +20,6 @@ from streams.cli.options import (
 )
 from streams.errors import UsageError
 from streams.model.standing import PolicyIndex
-from streams.status import StatusFile
 
 
 def stop_on_signals() -> threading.Event:
@@ -39,7 +40,13 @@ def stop_on_signals() -> threading.Event:
 )
 @policy_option
 @status_option
-def worker(instance: str, policy_file: Path | None, status_file: Path | None) -> None:
+@metrics_option
+def worker(
+    instance: str,
+    policy_file: Path | None,
+    status_file: Path | None,
+    metrics_listen: tuple[str, int] | None,
+) -> None:
     """Decide: read frames of events, write decisions and warnings.
 
     Start several to share the partitions. Killed at any moment, the next start goes on where it stopped.
@@ -48,7 +55,10 @@ def worker(instance: str, policy_file: Path | None, status_file: Path | None) ->
     from streams.agents.run import run_worker
 
     run_worker(
-        settings(), PolicyIndex(load_policy(policy_file)), status=StatusFile(status_file), instance=instance
+        settings(),
+        PolicyIndex(load_policy(policy_file)),
+        status=reported("worker", status_file, metrics_listen),
+        instance=instance,
     )
 
 
@@ -66,12 +76,14 @@ def worker(instance: str, policy_file: Path | None, status_file: Path | None) ->
 @click.option("--allow-remote", is_flag=True, help="Allow listening on an address that is not loopback.")
 @policy_option
 @status_option
+@metrics_option
 def shim(
     listen: tuple[str, ...],
     socket_mode: str,
     allow_remote: bool,
     policy_file: Path | None,
     status_file: Path | None,
+    metrics_listen: tuple[str, int] | None,
 ) -> None:
     """Answer Postfix's policy requests from the decisions that stand."""
     start_logging()
@@ -87,7 +99,7 @@ def shim(
         settings(),
         PolicyIndex(load_policy(policy_file)),
         listen,
-        status=StatusFile(status_file),
+        status=reported("shim", status_file, metrics_listen),
         socket_mode=mode,
         allow_remote=allow_remote,
     )
@@ -96,13 +108,17 @@ def shim(
 @click.command()
 @click.option("--broker-instance", default="", hidden=True, help="Changes when the broker's memory was lost.")
 @status_option
-def sink(broker_instance: str, status_file: Path | None) -> None:
+@metrics_option
+def sink(broker_instance: str, status_file: Path | None, metrics_listen: tuple[str, int] | None) -> None:
     """Store what passes the topics in ClickHouse, without loss or doubles. Needs: goaway db migrate."""
     start_logging()
     from streams.audit.run import run_sink
 
     run_sink(
-        settings(), status=StatusFile(status_file), stop=stop_on_signals(), broker_instance=broker_instance
+        settings(),
+        status=reported("sink", status_file, metrics_listen),
+        stop=stop_on_signals(),
+        broker_instance=broker_instance,
     )
 
 
@@ -119,6 +135,7 @@ def sink(broker_instance: str, status_file: Path | None) -> None:
 @zone_option
 @policy_option
 @status_option
+@metrics_option
 def ship(
     files: tuple[Path, ...],
     once: bool,
@@ -126,11 +143,16 @@ def ship(
     zone: tzinfo,
     policy_file: Path | None,
     status_file: Path | None,
+    metrics_listen: tuple[str, int] | None,
 ) -> None:
     """Follow MTA log FILES into Kafka: through rotation, truncation, restarts and a Kafka that is away."""
     start_logging("WARNING" if once else "INFO")
     prefixes = load_policy(policy_file).clients
     if once:
+        if metrics_listen is not None:
+            raise UsageError(
+                "--once ends before anybody can ask for metrics", try_next="without --metrics-listen"
+            )
         from streams.ship.run import ship_once
 
         ship_once(settings(), files, zone=zone, prefixes=prefixes, progress=sys.stderr.isatty())
@@ -145,6 +167,6 @@ def ship(
         state=state,
         zone=zone,
         prefixes=prefixes,
-        status=StatusFile(status_file),
+        status=reported("ship", status_file, metrics_listen),
         stop=stop_on_signals(),
     )

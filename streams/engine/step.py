@@ -50,7 +50,7 @@ def step(index: PolicyIndex, state: State, event: Event) -> list[Outcome]:
         heard(index, state, event)
         return []
     standing = index.standing(event.address)
-    if standing.block is not None and (block := standing.blocked(event.at)) is not None:
+    if standing.blocks and (block := standing.blocked(event.at)) is not None:
         client = state.client(event.client, event.at)
         return _listed(index, client, event, block) if client.listed != block else []
     if event.code == 451 and greylist.is_deferral(index, event):
@@ -91,10 +91,10 @@ def recall(index: PolicyIndex, state: State, event: Event, taken: Taken) -> None
         for it in decisions:
             stand(index, client, it)
         return
-    if standing.blocked(event.at) is not None:
+    if (entry := standing.blocked(event.at)) is not None:
         known = state.clients.get(event.client)
-        if known is not None and known.listed == standing.block:
-            state.client(event.client, event.at).listed = standing.block
+        if known is not None and known.listed == entry:
+            state.client(event.client, event.at).listed = entry
         return
     if event.code == 451 and greylist.is_deferral(index, event):
         deferred(index, state, event, decisions)

@@ -42,9 +42,9 @@ def stand(index: PolicyIndex, client: ClientState, taken: Decision) -> None:
 
 def _entry(index: PolicyIndex, taken: Decision) -> Block | None:
     """The block list entry that a decision put on record, where the policy still has it."""
-    block, evidence = index.standing(taken.address).block, taken.evidence
-    known = block is not None and (str(block.network), block.note) == (evidence.network, evidence.note)
-    return block if known else None
+    recorded = (taken.evidence.network, taken.evidence.note)
+    entries = index.standing(taken.address).blocks
+    return next((it for it in entries if (str(it.network), it.note) == recorded), None)
 
 
 def settled(index: PolicyIndex, client: ClientState, outcomes: list[Outcome]) -> list[Outcome]:

@@ -156,13 +156,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def memory_s(self) -> int:
         """How long a client is remembered that is not heard of: nothing that still counts is older."""
-        return max(
-            self.horizon_s,
-            *(
-                limits.repeat_within_s + max(limits.cool_down_s, limits.cool_down_max_s)
-                for limits in self._all_limits()
-            ),
-        )
+        every = self._all_limits()
+        repeat_s = max(limits.repeat_within_s for limits in every)
+        # apart from each other: several schedules may be in force at once
+        return max(self.horizon_s, repeat_s + max(max(it.cool_down_s, it.cool_down_max_s) for it in every))
 
     def _all_limits(self) -> list[Limits]:
         plain = [self.limits, *(rule.limits for rule in self.networks)]

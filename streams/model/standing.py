@@ -59,11 +59,6 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """Entries of `[[blocks]]` that hold the address, most specific first; see `blocked`."""
     internal: bool = False
 
-    @property
-    def block(self) -> Block | None:
-        """The most specific entry, whether or not it has expired."""
-        return self.blocks[0] if self.blocks else None
-
     def blocked(self, at: int) -> Block | None:
         """The administrator's entry that refuses the address at this instant, the most specific of them."""
         return next((it for it in self.blocks if it.expires is None or at < it.expires), None)

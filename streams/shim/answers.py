@@ -61,7 +61,7 @@ class Answers:
             if known is None:
                 return None
             client, standing = known
-            if standing.block is not None and (found := self._blocked(request, client, standing, now)):
+            if standing.blocks and (found := self._blocked(request, client, standing, now)):
                 return found
         for held in self._table.of(client):
             if now < held.ends and held.refuses and not self._lifted(held, request, standing, now):
@@ -119,7 +119,7 @@ class Answers:
                 self._special[written] = None
             return None
         client, standing = self.index.policy.clients.client_of(address), self.index.standing(address)
-        if standing.block is None and not standing.exemptions:
+        if not standing.blocks and not standing.exemptions:
             self._plain[written] = client
         else:
             self._special[written] = client, standing

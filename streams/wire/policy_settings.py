@@ -42,10 +42,10 @@ RANGES: Final[dict[str, tuple[float, float]]] = {
     "health_every_s": (1, _DAY_S),
     # [greylist]
     "delay_s": (1, _DAY_S),
-    "retry_window_s": (1, 604_800),
+    "retry_window_s": (1, _DAY_S),
     "learnt_s": (1, _KEPT_S),
     "no_retry_count": (1, 256),
-    "no_retry_after_s": (1, 604_800),
+    "no_retry_after_s": (1, _DAY_S),
     "no_retry_block_s": (1, _KEPT_S),
     "ipv4_prefix": (8, 32),
     "ipv6_prefix": (16, 128),

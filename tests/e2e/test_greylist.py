@@ -168,3 +168,18 @@ def test_what_is_put_off_consumes_no_limit(door: FrontDoor) -> None:
     door.up.wait_answer("127.0.0.51", seconds=5.0)
     found = door.greeting("127.0.0.51")
     assert found == Reply(551, f"5.7.1 <unknown[127.0.0.51]>: Client host rejected: {WORDS}")
+
+
+def test_many_recipients_that_are_put_off_in_one_session_consume_no_limit(door: FrontDoor) -> None:
+    """Messages of one sender, each to somebody else, as a mailing list sends them."""
+    with door.session("127.0.0.61") as client:
+        for number in range(REQUESTS + 3):
+            recipient = f"{'abcdefghijkl'[number]}@example.org"
+            assert client.command(f"MAIL FROM:<{SENDER}>").code == 250
+            seconds_left(client.command(f"RCPT TO:<{recipient}>"), recipient)
+            assert client.command("RSET").code == 250
+        client.quit()
+    wait_on_record(door, "127.0.0.61", "defer")
+    time.sleep(1.0)
+    assert {it.action for it in decisions_of(door.up.kafka, Client("127.0.0.61"))} == {"defer"}
+    assert door.greeting("127.0.0.61").code == 220

@@ -1,5 +1,7 @@
 """Changes of the policy while two workers and two shims run: at once, everywhere, and nothing lost by it."""
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +14,8 @@ import pytest
 from streams.model.client import Client
 from streams.policy_writer import read_policy_log
 from streams.recorded import decisions_of
-from tests.e2e.running import LET_IN, REFUSED, RunningUp, WrittenLog, until
+from tests.e2e.running import LET_IN, PARTITIONS, REFUSED, RunningUp, WrittenLog, until
+from tests.rbldnsd import ENTRIES, Rbldnsd, zone_file
 from tests.shim_process import ShimProcess, ask
 
 pytestmark = pytest.mark.needs("tansu")
@@ -164,6 +167,51 @@ def test_a_rule_in_shadow_records_and_refuses_nobody(cluster: Cluster) -> None:
     cluster.log.connect("198.51.100.30", 20)
     cluster.wait_both("198.51.100.30", REFUSED)
     cluster.up.goaway("policy", "set", "shadow.rules", "default")
+
+
+@pytest.mark.needs("rbldnsd")
+def test_a_zone_that_a_command_adds_and_another_switches_off(cluster: Cluster) -> None:
+    """`up` starts the reputation stage for it; what a zone said no longer counts once it is switched off."""
+    listed = zone_file(ENTRIES + "192.0.2.50\n192.0.2.51\n")
+    with Rbldnsd({"bl.example": ("ip4set", listed)}) as dns_server:
+        cluster.up.goaway("policy", "set", "reputation.resolvers", f'["{dns_server.address}"]')
+        cluster.up.goaway("policy", "set", "zones.bl.example.name", "BL")
+        until(
+            lambda: cluster.up.facts("reputation").get("partitions") == PARTITIONS,
+            lambda: f"the reputation stage\n{cluster.up.explain()}",
+        )
+        cluster.log.connect("192.0.2.50", 1)
+        cluster.wait_both("192.0.2.50", "551 5.7.1 Go away: IP listed in DNSBL: [BL]")
+        cluster.up.goaway("policy", "set", "zones.bl.example.enabled", "false")
+        cluster.wait_both("192.0.2.50", LET_IN, seconds=IN_FORCE_S + 1)
+        assert cluster.up.explained("192.0.2.50")["refused"] is None
+        cluster.log.connect("192.0.2.51", 1)
+        time.sleep(SETTLED_S)
+        assert cluster.answers("192.0.2.51") == [LET_IN] * 2
+
+
+def test_the_broker_in_memory_is_killed_and_what_commands_did_stays(cluster: Cluster) -> None:
+    cluster.up.goaway("exempt", "rate", "192.0.2.60", "--note", "at night")
+    cluster.up.goaway("policy", "set", "limits.concurrent_connections", "5")
+    killed = cluster.up.part_pid("broker")
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: "runs again" in cluster.up.output, lambda: f"another broker\n{cluster.up.explain()}")
+    until(
+        lambda: (
+            {facts.get("policy_change") for facts in cluster.up.workers()} == {1}
+            and sum(int(facts.get("partitions") or 0) for facts in cluster.up.workers()) == PARTITIONS
+        ),
+        lambda: f"the workers\n{cluster.up.explain()}",
+    )
+    cluster.log.connect("192.0.2.60", 12)
+    cluster.abuse("192.0.2.61", 6)
+    assert cluster.answers("192.0.2.60") == [LET_IN] * 2
+    found = cluster.up.explained("192.0.2.60")
+    assert found["modules"]["rate"] == "exempt by 192.0.2.60 (at night)"
+    assert found["limits"]["concurrent_connections"] == 5
+    # and changes go on being made
+    cluster.up.goaway("exempt", "rate", "192.0.2.61")
+    cluster.wait_both("192.0.2.61", LET_IN, seconds=IN_FORCE_S + 1)
 
 
 def test_what_commands_did_outlives_a_restart_with_an_edited_file(tmp_path: Path) -> None:

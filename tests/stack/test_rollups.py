@@ -62,7 +62,7 @@ def event(number: int, partition: int) -> Event:
 
 
 class Shipper(threading.Thread):
-    """Produces frames for some seconds; now and then it goes back, as after a kill, and sends frames again."""
+    """Produces frames until told to stop; now and then it goes back, as after a kill, and repeats some."""
 
     def __init__(self, address: str, stop: threading.Event) -> None:
         super().__init__(daemon=True)
@@ -129,7 +129,7 @@ def own_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broke
 
 
 def test_killed_again_and_again_as_if_never(own_broker: Broker, tmp_path: Path) -> None:
-    """Sink and ClickHouse are killed at random moments; a second sink then stores the same log undisturbed."""
+    """Sink and ClickHouse are killed at random moments; another sink then stores the same log undisturbed."""
     store, undisturbed = Store(tmp_path / "killed"), Store(tmp_path / "undisturbed")
     stop = threading.Event()
     shipper = Shipper(own_broker.address, stop)
@@ -147,8 +147,8 @@ def test_killed_again_and_again_as_if_never(own_broker: Broker, tmp_path: Path) 
         stop.set()
         shipper.join(60)
         sinks.append(SinkProcess(own_broker, undisturbed, tmp_path / "status-2.json"))
-        for each in (store, undisturbed):
-            wait_until(lambda each=each: each.count("events") >= sum(shipper.sent), 120)
+        wait_until(lambda: store.count("events") >= sum(shipper.sent), 120)
+        wait_until(lambda: undisturbed.count("events") >= sum(shipper.sent), 120)
         time.sleep(4)
     finally:
         stop.set()

@@ -109,7 +109,7 @@ def test_ipv6_networks_are_found() -> None:
     block = Block(network=parse_network("2001:db8:bad::/48"), note="bad")
     index = PolicyIndex(Policy(networks=(rule,), blocks=(block,)))
     assert index.standing(parse_address("2001:db8::1")).limits.requests_per_minute == 5
-    assert index.standing(parse_address("2001:db8:bad::1")).block == block
+    assert index.standing(parse_address("2001:db8:bad::1")).blocked(0) == block
     assert index.standing(parse_address("2001:db9::1")).limits == Limits()
     assert isinstance(ip_address("2001:db8::1"), IPv6Address)
 
@@ -126,3 +126,11 @@ def test_errors_end_with_the_next_command() -> None:
     assert str(GoawayError("it is broken")) == "it is broken"
     assert str(GoawayError("it is broken", try_next="goaway doctor")) == "it is broken. Try: goaway doctor"
     assert str(GoawayError("is it?", try_next="goaway doctor")) == "is it? Try: goaway doctor"
+
+
+def test_an_expired_block_entry_hides_no_wider_one_that_stands() -> None:
+    wide = Block(network=parse_network("192.0.2.0/24"), note="wide")
+    narrow = Block(network=parse_network("192.0.2.7"), note="narrow", expires=Instant(100))
+    standing = PolicyIndex(Policy(blocks=(narrow, wide))).standing(parse_address("192.0.2.7"))
+    assert standing.blocked(99) == narrow
+    assert standing.blocked(100) == wide

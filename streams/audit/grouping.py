@@ -1,0 +1,75 @@
+"""How clients are put together in statistics, as SQL over rows of `events` or of a rollup (alias `t`)."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from typing import Final, Literal
+from zoneinfo import ZoneInfo
+
+By = Literal["client", "network", "ptr", "host", "day", "hour", "as"]
+
+_PTRS: Final = (
+    "SELECT client, argMax(ptr, at) AS newest FROM events"
+    " WHERE at >= fromUnixTimestamp64Micro(%(start)s, 'UTC') AND at < fromUnixTimestamp64Micro(%(end)s, 'UTC')"
+    " AND ptr != '' GROUP BY client"
+)
+_V4: Final = "concat(toString(tupleElement(IPv4CIDRToRange(toIPv4OrDefault({ip}), {v4}), 1)), '/{v4}')"
+_V6: Final = "concat(toString(tupleElement(IPv6CIDRToRange(toIPv6OrDefault({ip}), {v6}), 1)), '/{v6}')"
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """What makes a group. `network_v4`, `network_v6`: leading bits of `by="network"` and `by="as"`."""
+
+    by: By = "client"
+    zone: tzinfo = UTC
+    """Whose days and hours."""
+    network_v4: int = 24
+    network_v6: int = 48
+
+    @property
+    def by_time(self) -> bool:
+        """Whether groups are days or hours."""
+        return self.by in ("day", "hour")
+
+    @property
+    def joined(self) -> str:
+        """What `t` is joined with for `name` to be known."""
+        return f" LEFT JOIN ({_PTRS}) AS names ON names.client = t.client" if self.by == "ptr" else ""
+
+    def name(self, at: str) -> str:
+        """The group's name; `at` is the SQL of a row's instant."""
+        zone = sql_zone(self.zone)
+        match self.by:
+            case "client":
+                return "t.client"
+            case "host":
+                return "toString(t.host)"
+            case "ptr":
+                # the domain under which names are registered (public suffix list)
+                return "if(names.newest = '', '', cutToFirstSignificantSubdomain(lower(names.newest)))"
+            case "day":
+                return f"toString(toDate({at}, '{zone}'))"
+            case "hour":
+                # `%%`: parameters are filled in by the driver
+                return f"formatDateTime({at}, '%%Y-%%m-%%d %%H:00', '{zone}')"
+            case "network" | "as":
+                return network_of("t.client", self.network_v4, self.network_v6)
+
+
+def network_of(client: str, v4: int, v6: int) -> str:
+    """The network of so many bits that a client lies in; a client that is no address stays what it is."""
+    ip = f"splitByChar('/', {client})[1]"
+    four, six = _V4.format(ip=ip, v4=v4), _V6.format(ip=ip, v6=v6)
+    return f"multiIf(isIPv4String({ip}), {four}, isIPv6String({ip}), {six}, {client})"
+
+
+def sql_zone(zone: tzinfo) -> str:
+    """The zone's name as ClickHouse knows it; a zone that is only an offset has that."""
+    if isinstance(zone, ZoneInfo) and zone.key:
+        return zone.key.replace("'", "").replace("\\", "")
+    offset = zone.utcoffset(datetime(2026, 1, 1))  # noqa: DTZ001
+    seconds = round(offset.total_seconds()) if offset else 0
+    if not seconds:
+        return "UTC"
+    hours, rest = divmod(abs(seconds), 3600)
+    return f"Fixed/UTC{'-' if seconds < 0 else '+'}{hours:02d}:{rest // 60:02d}:{rest % 60:02d}"

@@ -1,0 +1,158 @@
+"""`goaway stats`: what clients did over a period."""
+
+from datetime import tzinfo
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from streams.audit.as_numbers import read_as_database, stats_by_as
+from streams.audit.clickhouse import ClickHouse
+from streams.audit.grouping import Grouping
+from streams.audit.stats import COUNTERS, SORTS, Row, Stats, Whose
+from streams.audit.stats import stats as count
+from streams.audit.stored import clients_holding
+from streams.cli.options import data_option
+from streams.cli.period import local, period, period_options
+from streams.cli.reach import reach
+from streams.cli.tables import print_csv, print_json, print_table
+from streams.errors import UsageError
+from streams.model.client import parse_network
+from streams.model.instant import rfc3339
+
+_SHOWN: Final = ("connections", "requests", "messages", "refusals", "go_aways")
+"""Counters of the table; CSV and JSON have all."""
+_HEADINGS: Final = ("conns", "reqs", "msgs", "refused", "by us")
+COLUMNS: Final = ("name", *COUNTERS, "clients", "peak", "first", "last")
+_BITS_V4: Final = click.IntRange(1, 32)
+_BITS_V6: Final = click.IntRange(1, 64)
+
+
+@click.command()
+@click.argument("addresses", nargs=-1)
+@click.option(
+    "--by",
+    type=click.Choice(["client", "network", "ptr", "host", "day", "hour", "as"]),
+    default="client",
+    show_default=True,
+    help="What makes a group; ptr: the domain of the client's name; as: with --as-database.",
+)
+@period_options
+@click.option(
+    "--sort", type=click.Choice(SORTS), default="connections", show_default=True, help="What comes first."
+)
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Groups shown.")
+@click.option("--host", default="", help="Only what this MTA logged.")
+@click.option(
+    "--network-v4", type=_BITS_V4, default=24, show_default=True, help="Bits of an IPv4 network for --by network."
+)
+@click.option(
+    "--network-v6", type=_BITS_V6, default=48, show_default=True, help="Bits of an IPv6 network for --by network."
+)
+@click.option(
+    "--as-database",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="CSV of prefix,as,name for --by as.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@data_option
+def stats(
+    addresses: tuple[str, ...],
+    by: Any,
+    last: str,
+    day: str,
+    start: str,
+    end: str,
+    zone: tzinfo,
+    sort: str,
+    limit: int,
+    host: str,
+    network_v4: int,
+    network_v6: int,
+    as_database: Path | None,
+    as_json: bool,
+    as_csv: bool,
+    data: Path,
+) -> None:
+    """Count connections, requests, messages and refusals of a period, of ADDRESSES or of all clients.
+
+    The last line is the total of all groups, shown or not. Without a period: the last 7 days.
+    """
+    if (by == "as") != (as_database is not None):
+        raise UsageError("--by as and --as-database FILE go together", try_next="--by as --as-database prefixes.csv")
+    if by == "as" and sort == "peak":
+        raise UsageError("--by as cannot be sorted by its peaks", try_next="--sort connections")
+    database = read_as_database(as_database) if as_database else None
+    first, until = period(last, day, start, end, zone)
+    whose = Whose(_clients(addresses), host)
+    clickhouse = ClickHouse(reach(data).clickhouse)
+    try:
+        if database is not None:
+            found = stats_by_as(clickhouse, first, until, database, sort=sort, limit=limit, whose=whose)
+        else:
+            grouping = Grouping(by, zone, network_v4, network_v6)
+            found = count(clickhouse, first, until, grouping, sort=sort, limit=limit, whose=whose)
+    finally:
+        clickhouse.close()
+    if as_json:
+        print_json(
+            {
+                "from": rfc3339(first),
+                "to": rfc3339(until),
+                "by": by,
+                "groups": found.groups,
+                "rows": [row_json(row) for row in found.rows],
+                "total": row_json(found.total) if found.total else None,
+            }
+        )
+    elif as_csv:
+        rows = [*found.rows, *([found.total] if found.total else [])]
+        print_csv(COLUMNS, ([*_flat(row, "total" if row is found.total else None)] for row in rows))
+    else:
+        _print(found, by, zone, f"{local(first, zone, seconds=False)} to {local(until, zone, seconds=False)}")
+
+
+def _clients(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    keys: list[str] = []
+    for text in addresses:
+        found = clients_holding(parse_network(text))
+        if not found:
+            raise UsageError(
+                f"{text[:64]} is too large to count by its addresses", try_next="goaway stats --by network"
+            )
+        keys += found
+    return tuple(sorted(set(keys)))
+
+
+def row_json(row: Row) -> dict[str, Any]:
+    """A group: its name, every counter, clients, peak, first and last seen."""
+    return {
+        "name": row.name,
+        **row.counts,
+        "clients": row.clients,
+        "peak": row.peak,
+        "first": rfc3339(row.first),
+        "last": rfc3339(row.last),
+    }
+
+
+def _flat(row: Row, name: str | None = None) -> list[object]:
+    found = row_json(row)
+    return [name or found["name"], *(found[column] for column in COLUMNS[1:])]
+
+
+def _print(found: Stats, by: str, zone: tzinfo, period_text: str) -> None:
+    if found.total is None:
+        click.echo(f"nothing was seen from {period_text}")
+        return
+    heading = [by, *_HEADINGS, "peak", "first", "last"]
+    rows = [_cells(row, row.name or "(none)", zone) for row in found.rows]
+    total = _cells(found.total, f"all {found.groups}", zone)
+    print_table(heading, rows, total=total, folded=1)
+    click.echo(f"{period_text} {zone}; {len(found.rows)} of {found.groups} shown", err=True)
+
+
+def _cells(row: Row, name: str, zone: tzinfo) -> list[object]:
+    times = (local(at, zone, seconds=False)[5:] for at in (row.first, row.last))
+    return [name, *(row.counts[it] for it in _SHOWN), "–" if row.peak is None else row.peak, *times]
