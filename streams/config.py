@@ -39,15 +39,26 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "GOAWAY_CLICKHOUSE_CA", "", "file of CA certificates that ClickHouse's certificate is checked against"
     ),
     Setting(
+        "GOAWAY_STORE_ADDRESSES",
+        "whole",
+        "how sender and recipient are stored in ClickHouse: whole, hash or domain",
+    ),
+    Setting("GOAWAY_STORE_KEY", "", "key of those hashes, at least 16 characters", secret=True),
+    Setting(
         "GOAWAY_NOTIFY_URLS",
         "",
         "where notices go: URLs of apprise, separated by blanks or line ends",
         secret=True,
     ),
+    Setting("GOAWAY_GRAFANA", "http://127.0.0.1:3000", "URL of the Grafana that dashboards are pushed to"),
+    Setting(
+        "GOAWAY_GRAFANA_TOKEN", "", "a Grafana service account's token, or user:password", secret=True
+    ),
     Setting("GOAWAY_POLICY", "", "the policy file, where --policy does not name one"),
     Setting("GOAWAY_DATA", "", "data folder, where --data does not name one"),
 )
 
+_SHORTEST_KEY: Final = 16
 _SECURITY: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 
 
@@ -77,14 +88,32 @@ class ClickHouseSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class StoringSettings:
+    """How sender and recipient are stored (`streams/audit/veil.py`). The key never appears in a repr."""
+
+    addresses: str = "whole"
+    key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class GrafanaSettings:
+    """How to reach Grafana. The token never appears in a repr."""
+
+    url: str = "http://127.0.0.1:3000"
+    token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a stage may need to know of its surroundings."""
 
     kafka: KafkaSettings = KafkaSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
+    grafana: GrafanaSettings = GrafanaSettings()
     policy: str = ""
     data: str = ""
     notify_urls: str = field(default="", repr=False)
+    storing: StoringSettings = StoringSettings()
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -125,10 +154,25 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
             tls=_switch("GOAWAY_CLICKHOUSE_TLS", get("GOAWAY_CLICKHOUSE_TLS")),
             ca=get("GOAWAY_CLICKHOUSE_CA"),
         ),
+        grafana=GrafanaSettings(url=get("GOAWAY_GRAFANA"), token=get("GOAWAY_GRAFANA_TOKEN")),
         policy=get("GOAWAY_POLICY"),
         data=get("GOAWAY_DATA"),
         notify_urls=get("GOAWAY_NOTIFY_URLS"),
+        storing=_storing(get("GOAWAY_STORE_ADDRESSES").lower(), get("GOAWAY_STORE_KEY")),
     )
+
+
+def _storing(addresses: str, key: str) -> StoringSettings:
+    if addresses not in ("whole", "hash", "domain"):
+        raise SettingsError(
+            f"GOAWAY_STORE_ADDRESSES = {addresses[:32]!r} is unknown", try_next="whole, hash or domain"
+        )
+    if addresses == "hash" and len(key) < _SHORTEST_KEY:
+        raise SettingsError(
+            f"GOAWAY_STORE_KEY has {len(key)} characters; hashes need {_SHORTEST_KEY} or more",
+            try_next="openssl rand -hex 32, into the file that GOAWAY_STORE_KEY_FILE names",
+        )
+    return StoringSettings(addresses, key)
 
 
 def parse_host_port(text: str, *, name: str, default_port: int | None = None) -> tuple[str, int]:

@@ -226,7 +226,9 @@ STAGE_METRICS: Final = _rows(
 )
 """Metrics of every stage, read from what is known about it."""
 
-BUILD: Final = Metric("goaway_build_info", "gauge", "", "Always 1: the version and its Python.")
+BUILD: Final = Metric(
+    "goaway_build_info", "gauge", "", "Always 1: the version and its Python.", ("version", "python")
+)
 
 
 def everything() -> Iterator[Metric]:

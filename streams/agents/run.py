@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import faust
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
@@ -21,6 +21,7 @@ from streams.agents.watchdog import Watchdog
 from streams.config import Settings
 from streams.errors import UnavailableError
 from streams.kafka import events_partitions, partition_counts
+from streams.model.decision import Trigger
 from streams.model.instant import rfc3339
 from streams.model.standing import PolicyIndex
 from streams.policy_follower import PolicyFollower
@@ -108,7 +109,8 @@ def _report(app: faust.App, ledgers: Ledgers, watchdog: Watchdog, status: Status
     async def report(*_: Any) -> None:
         nonlocal before
         every = [ledgers.gone, *(ledger.counts for ledger in ledgers.by_partition.values())]
-        decided = sum((counts.decided for counts in every), Counter[str]())
+        decided = dict.fromkeys((f"{trigger}.block" for trigger in get_args(Trigger)), 0)
+        decided |= sum((counts.decided for counts in every), Counter[str]())
         events = sum(counts.events for counts in every)
         last = max((counts.last_event_at for counts in every), default=0)
         now = time.monotonic()

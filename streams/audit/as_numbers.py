@@ -55,7 +55,8 @@ def read_as_database(file: Path) -> AsDatabase:
                         raise InvalidValueError(f"{row[1][:32]!r} is no AS number")
                 except (InvalidValueError, IndexError) as error:
                     raise UsageError(
-                        f"{file}: line {number}: {error}", try_next="prefix,as,name as 192.0.2.0/24,64496,Example"
+                        f"{file}: line {number}: {error}",
+                        try_next="prefix,as,name as 192.0.2.0/24,64496,Example",
                     ) from error
                 name = row[2].strip()[:80] if len(row) > 2 else ""
                 prefixes.add(network, f"AS{int(digits)} {name}".strip())
@@ -85,7 +86,9 @@ def stats_by_as(
     rows = [summed(name, group) for name, group in members.items()]
     rows.sort(key=lambda row: _rank(row, sort))
     shown = rows[:limit]
-    found = _peaks(clickhouse, source, {row.name: [it.name for it in members[row.name]] for row in shown}, v4, v6)
+    found = _peaks(
+        clickhouse, source, {row.name: [it.name for it in members[row.name]] for row in shown}, v4, v6
+    )
     shown = [replace(row, peak=found.get(row.name)) for row in shown]
     _, total = total_of(clickhouse, source)
     return Stats(tuple(shown), total, len(rows))
@@ -108,7 +111,8 @@ def _rank(row: Row, sort: str) -> tuple[int, str]:
 def _peaks(
     clickhouse: ClickHouse, source: Source, groups: dict[str, list[str]], v4: int, v6: int
 ) -> dict[str, int | None]:
-    networks, names = [], []
+    networks: list[str] = []
+    names: list[str] = []
     for name, group in groups.items():
         if len(networks) + len(group) <= _PEAK_NETWORKS:
             networks += group

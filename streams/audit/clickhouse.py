@@ -12,6 +12,7 @@ from clickhouse_driver import errors as driver
 
 from streams.config import ClickHouseSettings
 from streams.errors import GoawayError, UnavailableError
+from streams.model.instant import Instant
 
 # it writes a trace for every refused connection; `UnavailableError` says the same in one line
 logging.getLogger("clickhouse_driver").setLevel(logging.CRITICAL)
@@ -92,8 +93,12 @@ class ClickHouse:
         self.place: Final = f"ClickHouse at {settings.host}:{settings.port}"
 
     def rows(self, query: str, parameters: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
-        """The rows of a query; `%(name)s` in it stands for a parameter."""
-        found = self._run(query, dict(parameters) if parameters else None)
+        """The rows of a query; `%(name)s` in it stands for a parameter, an instant for its microseconds."""
+        given = {
+            name: int(value) if isinstance(value, Instant) else value
+            for name, value in (parameters or {}).items()
+        }
+        found = self._run(query, given or None)
         return [tuple(row) for row in found] if isinstance(found, list) else []
 
     def command(self, statement: str) -> None:

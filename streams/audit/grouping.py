@@ -9,7 +9,8 @@ By = Literal["client", "network", "ptr", "host", "day", "hour", "as"]
 
 _PTRS: Final = (
     "SELECT client, argMax(ptr, at) AS newest FROM events"
-    " WHERE at >= fromUnixTimestamp64Micro(%(start)s, 'UTC') AND at < fromUnixTimestamp64Micro(%(end)s, 'UTC')"
+    " WHERE at >= fromUnixTimestamp64Micro(%(start)s, 'UTC')"
+    " AND at < fromUnixTimestamp64Micro(%(end)s, 'UTC')"
     " AND ptr != '' GROUP BY client"
 )
 _V4: Final = "concat(toString(tupleElement(IPv4CIDRToRange(toIPv4OrDefault({ip}), {v4}), 1)), '/{v4}')"

@@ -1,13 +1,16 @@
 """Records of a topic as rows of a table: what can be read, and a dead letter for what can't."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final, Protocol
+from itertools import repeat
+from typing import Any, Final
 
+from streams.audit.event_lines import event_columns
 from streams.audit.policy_rows import policy_row
 from streams.audit.repeats import Reached
-from streams.audit.tables import DEADLETTER_ROWS, TABLE_OF, Table
+from streams.audit.tables import DEADLETTER_ROWS, EVENT_ROWS, TABLE_OF, Table
 from streams.errors import InvalidValueError
 from streams.model.deadletter import DeadLetter, dead_letter
 from streams.model.instant import Instant, as_datetime
@@ -15,20 +18,14 @@ from streams.topics import DECISIONS, EVENTS, POLICY
 from streams.wire.frames import (
     decode_dead_letter,
     decode_decision,
-    decode_frame,
     decode_warning,
     encode,
     salvage_frame,
 )
 
 _DAY_US: Final = 86_400_000_000
-
-
-class Dated(Protocol):
-    """Anything with an instant: what a row is made of."""
-
-    @property
-    def at(self) -> Instant: ...
+_SOURCE: Final = EVENT_ROWS.names.index("source")
+_POSITION: Final = EVENT_ROWS.names.index("position")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,56 +55,74 @@ class Letter:
 
 @dataclass(slots=True)
 class Rows:
-    """Rows of one table: what each is made of, and where it comes from (parallel lists)."""
+    """Rows of one table as columns: the values of each, and where each row comes from."""
 
     table: Table
-    made_of: list[Any] = field(default_factory=list)
+    values: list[list[Any]] = field(default_factory=list)
+    """In the order of `table.columns`."""
     partitions: list[int] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
     indexes: list[int] = field(default_factory=list)
 
-    def __len__(self) -> int:
-        return len(self.made_of)
+    def __post_init__(self) -> None:
+        self.values = self.values or [[] for _ in self.table.columns]
 
-    def add(self, record: Record, items: Iterable[Dated], *, first_index: int = 0) -> None:
-        """Add what one record held, in its order."""
-        before = len(self.made_of)
-        self.made_of.extend(items)
-        count = len(self.made_of) - before
-        self.partitions.extend([record.partition] * count)
-        self.offsets.extend([record.offset] * count)
-        self.indexes.extend(range(first_index, first_index + count))
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def add(self, record: Record, values: Sequence[Sequence[Any]]) -> None:
+        """Add the columns of what one record held, in its order."""
+        count = len(values[0])
+        for column, more in zip(self.values, values, strict=True):
+            column.extend(more)
+        self.partitions.extend(repeat(record.partition, count))
+        self.offsets.extend(repeat(record.offset, count))
+        self.indexes.extend(range(count))
+
+    def column(self, name: str) -> list[Any]:
+        """The values of one of the table's own columns."""
+        return self.values[self.table.names.index(name)]
+
+    @property
+    def made_of(self) -> list[tuple[Any, ...]]:
+        """Row by row, without the places."""
+        return list(zip(*self.values, strict=True))
 
     def columns(self, epoch: int) -> list[list[Any]]:
         """Every column in the order of `table.names`."""
-        place = [[epoch] * len(self), self.partitions, self.offsets, self.indexes]
-        return [*self.table.values(self.made_of), *place]
+        return [*self.values, [epoch] * len(self), self.partitions, self.offsets, self.indexes]
 
     @property
-    def month(self) -> int:
-        """The month of the first row."""
-        return month_of(self.made_of[0])
+    def instants(self) -> tuple[int, int]:
+        """The first and the last instant; there must be rows."""
+        instants = self.column("at")
+        return min(instants), max(instants)
 
     def months(self) -> Iterator[tuple[int, "Rows"]]:
         """The rows of each month (yyyymm) in its order: a month is a partition of the table."""
-        if not self.made_of:
+        if not len(self):
             return
-        months = list(map(month_of, self.made_of))
-        first, last = min(months), max(months)
+        first, last = map(month_of, self.instants)
         if first == last:
             yield first, self
             return
+        months = list(map(month_of, self.column("at")))
         for month in sorted(set(months)):
             yield month, self._picked([at for at, other in enumerate(months) if other == month])
 
-    def _picked(self, positions: list[int]) -> "Rows":
-        lists = (self.made_of, self.partitions, self.offsets, self.indexes)
-        return Rows(self.table, *([values[at] for at in positions] for values in lists))
+    def _picked(self, rows: list[int]) -> "Rows":
+        lists = (self.partitions, self.offsets, self.indexes)
+        return Rows(self.table, picked(self.values, rows), *picked(lists, rows))
 
 
-def month_of(item: Dated) -> int:
-    """The month of its instant in UTC, as `toYYYYMM` gives it."""
-    return _month(item.at // _DAY_US)
+def picked(columns: Iterable[Sequence[Any]], rows: list[int]) -> list[list[Any]]:
+    """The columns with these rows only."""
+    return [[values[at] for at in rows] for values in columns]
+
+
+def month_of(at: int) -> int:
+    """The month of an instant in UTC, as `toYYYYMM` gives it."""
+    return _month(at // _DAY_US)
 
 
 @lru_cache(maxsize=4096)
@@ -144,47 +159,43 @@ class TopicRows:
             assert record.value is not None
             self._add_letter(record, record.value)
             return
-        events = _fitting_events(record, self.rows.table) if self.topic == EVENTS else None
-        if events is not None:
-            self.rows.add(record, self._new(record, events))
-            return
+        if self.topic == EVENTS:
+            with suppress(InvalidValueError):
+                self._add_events(record, event_columns(record.value or b""))
+                return
         readable, unreadable = _salvaged(record, self.rows.table)
-        self.rows.add(record, self._new(record, readable) if self.topic == EVENTS else readable)
+        values = self.rows.table.values(readable)
+        if self.topic == EVENTS:
+            self._add_events(record, values)
+        else:
+            self.rows.add(record, values)
         place = f"{record.topic}/{record.partition}"
-        self.letters.add(
-            record,
-            [
-                Letter(record.taken_at, record.topic, dead_letter(place, record.offset, reason, line))
-                for line, reason in unreadable
-            ],
+        self._add_letters(
+            record, [dead_letter(place, record.offset, reason, line) for line, reason in unreadable]
         )
 
-    def _new(self, record: Record, events: list[Any]) -> list[Any]:
-        new = self._reached.new(record.partition, events)
-        self.repeated += len(events) - len(new)
-        return new
+    def _add_events(self, record: Record, values: list[list[Any]]) -> None:
+        assert self.rows is not None
+        sources, positions = values[_SOURCE], values[_POSITION]
+        if not sources:
+            return
+        new = self._reached.new(record.partition, sources, positions)
+        if new is not None:
+            self.repeated += len(sources) - len(new)
+            values = picked(values, new)
+        self.rows.add(record, values)
+
+    def _add_letters(self, record: Record, letters: list[DeadLetter]) -> None:
+        rows = [Letter(record.taken_at, record.topic, letter) for letter in letters]
+        self.letters.add(record, DEADLETTER_ROWS.values(rows))
 
     def _add_letter(self, record: Record, value: bytes) -> None:
         """A record of `smtp.deadletters`; one that is no dead letter itself is kept as what it is."""
         try:
-            letter = decode_dead_letter(value)
-            row = Letter(record.taken_at, record.topic, letter)
-            DEADLETTER_ROWS.check([row])
+            self._add_letters(record, [decode_dead_letter(value)])
         except InvalidValueError as error:
             place = f"{record.topic}/{record.partition}"
-            letter = dead_letter(place, record.offset, error.what, value)
-        self.letters.add(record, [Letter(record.taken_at, record.topic, letter)])
-
-
-def _fitting_events(record: Record, table: Table) -> list[Any] | None:
-    """All events of a frame, or None where one cannot be read or stored."""
-    assert record.value is not None
-    try:
-        events = decode_frame(record.value)
-        table.check(events)
-    except InvalidValueError:
-        return None
-    return list(events)
+            self._add_letters(record, [dead_letter(place, record.offset, error.what, value)])
 
 
 def _salvaged(record: Record, table: Table) -> tuple[list[Any], list[tuple[bytes, str]]]:

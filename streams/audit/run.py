@@ -8,6 +8,7 @@ from typing import Final
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.sink import Sink
 from streams.audit.source import LogReader
+from streams.audit.veil import Veil
 from streams.config import Settings
 from streams.errors import UnavailableError
 from streams.status import StatusFile
@@ -29,7 +30,7 @@ def run_sink(
     sink must be started anew with another name when that broker is.
     """
     clickhouse, reader = ClickHouse(settings.clickhouse), LogReader(settings.kafka)
-    sink = Sink(clickhouse, reader, broker_instance=broker_instance)
+    sink = Sink(clickhouse, reader, broker_instance=broker_instance, veil=Veil(settings.storing))
     speaker = _Speaker(status, sink, reader)
     failures = 0
     try:
@@ -94,8 +95,6 @@ class _Speaker:
                 "batches": figures.batches,
                 "unreadable": figures.unreadable,
                 "redone": figures.redone,
-                "repeated": figures.repeated,
-                "mended": figures.mended,
                 "repeated": figures.repeated,
                 "mended": figures.mended,
                 "lag": self._reader.behind(self._sink.positions),

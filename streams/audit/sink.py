@@ -33,8 +33,10 @@ from streams.audit.clickhouse import ClickHouse
 from streams.audit.ledger import Ledger, LogIdentity, OvertakenError, Progress, Span
 from streams.audit.repeats import Reached
 from streams.audit.rollups import differences, settle
-from streams.audit.rows import Record, Rows, TopicRows
+from streams.audit.rows import Record, Rows, TopicRows, month_of
 from streams.audit.source import LogReader
+from streams.audit.veil import Veil
+from streams.config import StoringSettings
 from streams.topics import DEADLETTERS, DECISIONS, EVENTS, POLICY, WARNINGS
 
 STORED_TOPICS: Final = (EVENTS, DECISIONS, WARNINGS, POLICY, DEADLETTERS)
@@ -108,11 +110,19 @@ class _Topic:
 class Sink:
     """Follows the topics into ClickHouse. Errors come out as they are: call `catch_up` before going on."""
 
-    def __init__(self, clickhouse: ClickHouse, reader: LogReader, *, broker_instance: str = "") -> None:
+    def __init__(
+        self,
+        clickhouse: ClickHouse,
+        reader: LogReader,
+        *,
+        broker_instance: str = "",
+        veil: Veil | None = None,
+    ) -> None:
         self._clickhouse = clickhouse
         self._reader = reader
         self._ledger = Ledger(clickhouse)
         self._instance = broker_instance
+        self._veil = veil or Veil(StoringSettings())
         self._topics: dict[str, _Topic] = {}
         self.positions: dict[tuple[str, int], int | None] = {}
         """The next offset to be stored of every partition; None: the oldest there is."""
@@ -165,7 +175,7 @@ class Sink:
             return self._stored(topic, epoch, spans, rows) >= len(rows)
 
         of_events = rows.table.name == "events"
-        if is_stored() and not (of_events and differences(self._clickhouse, rows.month)):
+        if is_stored() and not (of_events and differences(self._clickhouse, month_of(rows.instants[0]))):
             return
         self._insert(epoch, token, rows)
         # an insert of ours may have been under way in the server, which then took this one for its double
@@ -188,12 +198,12 @@ class Sink:
             f"(kafka_partition = {span.partition} AND kafka_offset BETWEEN {span.first} AND {span.last})"
             for span in spans
         )
-        instants = [int(item.at) for item in rows.made_of]
+        first, last = rows.instants
         of_topic = f" AND kafka_topic = '{topic}'" if rows.table.name == "deadletters" else ""
         found = self._clickhouse.rows(
             f"SELECT count() FROM {rows.table.name} WHERE kafka_epoch = {epoch}{of_topic} AND ({where})"  # noqa: S608
-            f" AND at BETWEEN fromUnixTimestamp64Micro({min(instants)}, 'UTC')"
-            f" AND fromUnixTimestamp64Micro({max(instants)}, 'UTC')"
+            f" AND at BETWEEN fromUnixTimestamp64Micro({first}, 'UTC')"
+            f" AND fromUnixTimestamp64Micro({last}, 'UTC')"
         )
         return int(found[0][0])
 
@@ -242,12 +252,13 @@ class Sink:
         topic.begin_batch()
 
     def _insert(self, epoch: int, token: str, rows: Rows) -> None:
-        self._clickhouse.insert(rows.table.name, rows.table.names, rows.columns(epoch), token=token)
+        columns = self._veil.columns(rows.table.names, rows.columns(epoch))
+        self._clickhouse.insert(rows.table.name, rows.table.names, columns, token=token)
         self.figures.rows += len(rows)
         if rows.table.name == "deadletters":
             # a letter of ours names the topic it is about; others' come by smtp.deadletters
-            ours = (letter.letter.source.rpartition("/")[0] == letter.topic for letter in rows.made_of)
-            self.figures.unreadable += sum(ours)
+            about = zip(rows.column("source"), rows.column("kafka_topic"), strict=True)
+            self.figures.unreadable += sum(source.rpartition("/")[0] == topic for source, topic in about)
 
 
 def _inserts(topic: str, epoch: int, batch: int, gathered: TopicRows) -> Iterable[tuple[str, Rows]]:

@@ -100,14 +100,16 @@ class Source:
             f"SELECT {self.grouping.name(time)} AS name, t.client AS client, {counters},"  # noqa: S608
             f" {first} AS first, {last} AS last FROM {self.table} AS t{self.grouping.joined}"
             f" WHERE {time} >= fromUnixTimestamp64Micro(%(start)s, 'UTC')"
-            f" AND {time} < fromUnixTimestamp64Micro(%(end)s, 'UTC'){more}{self.condition} GROUP BY name, client"
+            f" AND {time} < fromUnixTimestamp64Micro(%(end)s, 'UTC'){more}{self.condition}"
+            " GROUP BY name, client"
         )
 
     def groups(self) -> str:
         """A query: one row a group, as `row_of` takes it."""
         return (
-            f"SELECT name, {_SUMS}, uniqExact(client) AS clients, toUnixTimestamp64Micro(min(first)) AS first,"  # noqa: S608
-            f" toUnixTimestamp64Micro(max(last)) AS last FROM ({self.rows()}) GROUP BY name"
+            f"SELECT name, {_SUMS}, uniqExact(client) AS clients,"  # noqa: S608
+            " toUnixTimestamp64Micro(min(first)) AS first, toUnixTimestamp64Micro(max(last)) AS last"
+            f" FROM ({self.rows()}) GROUP BY name"
         )
 
     def total(self) -> str:
@@ -133,7 +135,9 @@ def stats(
     count, total = total_of(clickhouse, source)
     if sort == "peak":
         found = peaks(clickhouse, grouping, source.parameters, source.condition, limit=limit)
-        rows = _rows(clickhouse, source, f"WHERE name IN %(names)s LIMIT {limit:d}", names=tuple(found) or ("",))
+        rows = _rows(
+            clickhouse, source, f"WHERE name IN %(names)s LIMIT {limit:d}", names=tuple(found) or ("",)
+        )
         rows.sort(key=lambda row: (-found.get(row.name, 0), row.name))
     else:
         order = _ORDER.get(sort, f"{sort} DESC, name")

@@ -15,13 +15,18 @@ NO_CLIENTS_DOING: Final = ("policy", "forget", "learnt", "reputation")
 
 _EVENT_FIELDS: Final = (*Event.__struct_fields__[Event.__struct_fields__.index("session") :], "id")
 _EVENT: Final = f"toUnixTimestamp64Micro(at), kind, client, toString(address), {', '.join(_EVENT_FIELDS)}"
-_DECISION: Final = """toUnixTimestamp64Micro(at), toUnixTimestamp64Micro(until), action, client, 
-toString(address), trigger, rule, code, reason, evidence_count, evidence_limit, evidence_window_s, evidence_network,
-evidence_strike, evidence_note, policy, event, session, host, shadow, triplet, pool, id"""
+_DECISION: Final = """toUnixTimestamp64Micro(at), toUnixTimestamp64Micro(until), action,
+client, toString(address), trigger, rule, code, reason, evidence_count, evidence_limit, evidence_window_s,
+evidence_network, evidence_strike, evidence_note, policy, event, session, host, shadow, triplet, pool, id"""
 
 
 def events_where(
-    clickhouse: ClickHouse, condition: str, parameters: Mapping[str, object], *, limit: int, newest: bool = False
+    clickhouse: ClickHouse,
+    condition: str,
+    parameters: Mapping[str, object],
+    *,
+    limit: int,
+    newest: bool = False,
 ) -> list[Event]:
     """Events that meet an SQL condition, each id once; in the order of the log, or newest first."""
     place = "kafka_epoch, kafka_partition, kafka_offset, frame_index"
@@ -39,7 +44,7 @@ def decisions_where(
     """Decisions that meet an SQL condition, each id once, newest first."""
     rows = clickhouse.rows(
         f"SELECT {_DECISION} FROM decisions WHERE {condition} "  # noqa: S608
-        "ORDER BY at DESC, id DESC LIMIT 1 BY id LIMIT %(most)s",  # noqa: S608
+        "ORDER BY at DESC, id DESC LIMIT 1 BY id LIMIT %(most)s",
         {**parameters, "most": limit},
     )
     return [_decision(row) for row in rows]

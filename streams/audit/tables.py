@@ -4,10 +4,12 @@ Held against `sql/`, `schemas/` and the model's own fields by tests/unit/test_sc
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from ipaddress import IPv6Address
 from operator import attrgetter
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Any, Final
 
 from streams.errors import InvalidValueError
@@ -37,36 +39,41 @@ class Column:
     type: str
     field: str
 
-    @property
+    @cached_property
     def bounds(self) -> tuple[int, int] | None:
         """What fits, for numbers."""
         nullable = self.type.startswith("Nullable(")
         return BOUNDS.get(self.type[len("Nullable(") : -1] if nullable else self.type)
 
-    def check(self, records: Sequence[object]) -> None:
-        """Raise `InvalidValueError` where a value does not fit into the column."""
+    def fitted(self, values: Sequence[Any]) -> list[Any]:
+        """The values as the column takes them, or `InvalidValueError` where one does not fit."""
         if self.type == "IPv6":
-            for address in map(attrgetter(self.field), records):
-                packed(address)
-        elif self.bounds is not None:
-            numbers = [n for n in map(attrgetter(self.field), records) if n is not None]
+            return [packed(address) for address in values]
+        if self.bounds is not None and (numbers := [n for n in values if n is not None]):
             low, high = self.bounds
-            if numbers and (min(numbers) < low or max(numbers) > high):
+            if min(numbers) < low or max(numbers) > high:
                 raise InvalidValueError(f"{self.field} is out of range ({low} to {high})")
-
-    def values(self, records: Sequence[object]) -> list[Any]:
-        """The column of records that were checked."""
-        found = map(attrgetter(self.field), records)
-        return list(map(packed, found) if self.type == "IPv6" else found)
+        return list(values)
 
 
 @lru_cache(maxsize=65_536)
 def packed(address: str) -> bytes:
     """16 bytes as IPv6 holds them, IPv4 mapped; `InvalidValueError` for what is no canonical address."""
+    with suppress(OSError, ValueError):  # the ordinary ones at once, the odd ones below
+        if ":" not in address:
+            four = inet_pton(AF_INET, address)
+            if inet_ntop(AF_INET, four) == address:
+                return _MAPPED + four
+        elif "." not in address and not address.startswith("::"):
+            six = inet_pton(AF_INET6, address)
+            if inet_ntop(AF_INET6, six) == address:
+                return six
     if parse_address(address) != address:
         raise InvalidValueError(f"address {address!r} is not in canonical form")
     return IPv6Address(f"::ffff:{address}" if "." in address else address).packed
 
+
+_MAPPED: Final = bytes(10) + b"\xff\xff"
 
 PLACE: Final = (
     ("kafka_epoch", "UInt32"),
@@ -83,8 +90,6 @@ class Table:
 
     name: str
     columns: tuple[Column, ...]
-    bounded: tuple[Column, ...]
-    """Those that not every value fits into."""
 
     @property
     def names(self) -> list[str]:
@@ -93,17 +98,15 @@ class Table:
 
     def check(self, records: Sequence[object]) -> None:
         """Raise `InvalidValueError` where a record does not fit."""
-        for column in self.bounded:
-            column.check(records)
+        self.values(records)
 
     def values(self, records: Sequence[object]) -> list[list[Any]]:
-        """The columns (without the place) of records that were checked."""
-        return [column.values(records) for column in self.columns]
+        """The columns (without the place) of these records, or `InvalidValueError` where one does not fit."""
+        return [column.fitted(list(map(attrgetter(column.field), records))) for column in self.columns]
 
 
 def _table(name: str, *columns: Column) -> Table:
-    bounded = (column for column in columns if column.bounds is not None or column.type == "IPv6")
-    return Table(name, columns, tuple(bounded))
+    return Table(name, columns)
 
 
 def _columns(*rows: tuple[str, str]) -> tuple[Column, ...]:

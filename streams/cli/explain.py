@@ -203,8 +203,8 @@ def _seen(it: Explained) -> str:
         return "not seen"
     known = it.known
     words = (
-        f"{known.connections} connections, {known.requests} requests, {known.messages} messages queued, "
-        f"{known.refusals} refusals, {known.violations} violations, {known.logins} logins; last "
+        f"connections {known.connections}, requests {known.requests}, messages queued {known.messages}, "
+        f"refusals {known.refusals}, violations {known.violations}, logins {known.logins}; last "
         f"{moment(known.last)} at {', '.join(known.hosts)}"
     )
     names = "".join(

@@ -1,9 +1,8 @@
 """`goaway search`: what was logged and decided, found and opened."""
 
-import json
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import tzinfo
 from pathlib import Path
@@ -12,19 +11,19 @@ from typing import Any, Final
 import click
 
 from streams.audit.clickhouse import ClickHouse
-from streams.audit.search import Cursor, Hit, Query, parse_cursor, spoken_by
+from streams.audit.hits import Cursor, Hit, parse_cursor
+from streams.audit.search import Query
 from streams.audit.search import search as run
 from streams.audit.story import story as tell
+from streams.cli.hits import COLUMNS, hit_fields, hit_json, hit_lines
 from streams.cli.options import data_option, now
-from streams.cli.period import local, period, period_options
+from streams.cli.period import period, period_options
 from streams.cli.reach import reach
-from streams.cli.screen import why
 from streams.cli.story import print_story, story_json
-from streams.cli.tables import cell, print_csv, print_json
+from streams.cli.tables import print_csv, print_json
 from streams.errors import InvalidValueError, UnavailableError, UsageError
 from streams.model.client import Network, parse_network
 from streams.model.instant import MICROSECONDS, Instant, rfc3339
-from streams.wire.frames import encode
 
 TRIGGERS: Final = ("rate", "reputation", "greylist", "protocol", "blocklist")
 _POLL_S: Final = 2.0
@@ -32,9 +31,6 @@ _LATE_US: Final = 300 * MICROSECONDS
 """What arrives so much later than newer hits is still shown by --follow."""
 _REMEMBERED: Final = 100_000
 _MOST: Final = 10_000
-
-COLUMNS: Final = ("at", "id", "client", "address", "host", "session", "kind", "trigger", "rule", "code", "text", "sender", "recipient", "helo", "ptr", "count", "limit", "window_s", "policy", "until")
-"""Of CSV."""
 
 
 @click.command()
@@ -206,60 +202,3 @@ def _show(hits: Sequence[Hit], zone: tzinfo, *, as_json: bool, as_csv: bool, hea
     else:
         for hit in hits:
             click.echo("\n".join(hit_lines(hit, zone)))
-
-
-def hit_fields(hit: Hit) -> dict[str, Any]:
-    """One hit, flat: the columns of CSV."""
-    event, decision = hit.event, hit.decision
-    head = event or decision
-    assert head is not None
-    return {
-        "at": rfc3339(hit.at),
-        "id": hit.short_id,
-        "client": head.client,
-        "address": head.address,
-        "host": head.host,
-        "session": head.session,
-        "kind": event.kind if event else (decision.action if decision else ""),
-        "trigger": decision.trigger if decision else spoken_by(event.detail if event else ""),
-        "rule": decision.rule if decision else "",
-        "code": head.code or "",
-        "text": (event.detail or event.violation) if event else (decision.reason if decision else ""),
-        "sender": event.sender if event else "",
-        "recipient": event.recipient if event else "",
-        "helo": event.helo if event else "",
-        "ptr": event.ptr if event else "",
-        "count": decision.evidence.count if decision else "",
-        "limit": decision.evidence.limit if decision else "",
-        "window_s": decision.evidence.window_s if decision else "",
-        "policy": decision.policy if decision else "",
-        "until": rfc3339(decision.until) if decision and decision.until else "",
-    }
-
-
-def hit_json(hit: Hit) -> dict[str, Any]:
-    """One hit: its short id, the event, the decision, each as on its topic."""
-    found: dict[str, Any] = {"id": hit.short_id, "at": rfc3339(hit.at)}
-    found["event"] = None if hit.event is None else json.loads(encode(hit.event))
-    found["decision"] = None if hit.decision is None else json.loads(encode(hit.decision))
-    return found
-
-
-def hit_lines(hit: Hit, zone: tzinfo) -> Iterable[str]:
-    """Two lines of a hit: when, who, what and its id; then the words."""
-    event, decision = hit.event, hit.decision
-    it = hit_fields(hit)
-    name = f"{it['kind']} {it['code']}".strip()
-    if decision is not None and event is None:
-        name = f"{'shadow ' if decision.shadow else ''}{name} {decision.trigger}"
-    yield f"{local(hit.at, zone)}  {cell(it['client'], 43):<18} {cell(name, 40):<24} {it['id']}"
-    words = [cell(it["text"])] if it["text"] else []
-    if decision is not None:
-        until = f" until {local(decision.until, zone)}" if decision.until else ""
-        words.append(f"{cell(why(decision))}{until}; policy {cell(decision.policy, 16)}")
-    for label in ("sender", "recipient", "helo"):
-        if it[label]:
-            words.append(f"{label} {cell(it[label], 100)}")
-    words.append(f"at {cell(it['host'], 64)}" if it["host"] else "")
-    if any(words):
-        yield "    " + "; ".join(word for word in words if word)

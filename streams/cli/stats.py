@@ -44,10 +44,18 @@ _BITS_V6: Final = click.IntRange(1, 64)
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Groups shown.")
 @click.option("--host", default="", help="Only what this MTA logged.")
 @click.option(
-    "--network-v4", type=_BITS_V4, default=24, show_default=True, help="Bits of an IPv4 network for --by network."
+    "--network-v4",
+    type=_BITS_V4,
+    default=24,
+    show_default=True,
+    help="Bits of an IPv4 network for --by network.",
 )
 @click.option(
-    "--network-v6", type=_BITS_V6, default=48, show_default=True, help="Bits of an IPv6 network for --by network."
+    "--network-v6",
+    type=_BITS_V6,
+    default=48,
+    show_default=True,
+    help="Bits of an IPv6 network for --by network.",
 )
 @click.option(
     "--as-database",
@@ -80,7 +88,9 @@ def stats(
     The last line is the total of all groups, shown or not. Without a period: the last 7 days.
     """
     if (by == "as") != (as_database is not None):
-        raise UsageError("--by as and --as-database FILE go together", try_next="--by as --as-database prefixes.csv")
+        raise UsageError(
+            "--by as and --as-database FILE go together", try_next="--by as --as-database prefixes.csv"
+        )
     if by == "as" and sort == "peak":
         raise UsageError("--by as cannot be sorted by its peaks", try_next="--sort connections")
     database = read_as_database(as_database) if as_database else None

@@ -7,15 +7,16 @@ from typing import Any, Final
 
 import click
 
-from streams.audit.story import Story, would_have_passed
+from streams.audit.remedies import would_have_passed
+from streams.audit.story import Story
 from streams.cli.period import local
 from streams.cli.screen import why
 from streams.cli.tables import cell
 from streams.model.event import Event
 from streams.model.instant import as_datetime, rfc3339
 from streams.wire.frames import encode
-from streams.wire.policy_words import named
 from streams.wire.policy_values import Row
+from streams.wire.policy_words import named
 
 _SHOWN_COUNTED: Final = 25
 
@@ -29,9 +30,11 @@ def _lines(story: Story, zone: tzinfo) -> Iterator[str]:
     event, decision = story.event, story.decision
     subject = event or decision
     assert subject is not None
-    yield f"{subject.address} (client {subject.client}), {local(subject.at, zone)}, at {cell(subject.host, 64) or 'no host'}"
+    host = cell(subject.host, 64) or "no host"
+    yield f"{subject.address} (client {subject.client}), {local(subject.at, zone)}, at {host}"
     if event is not None:
-        yield f"  {event.kind}{f' {event.code}' if event.code else ''}: {cell(event.detail or event.violation, 400) or 'nothing more was logged'}"
+        words = cell(event.detail or event.violation, 400) or "nothing more was logged"
+        yield f"  {event.kind}{f' {event.code}' if event.code else ''}: {words}"
     yield ""
     if decision is None:
         yield "Decision: none of Goaway's."
@@ -39,7 +42,8 @@ def _lines(story: Story, zone: tzinfo) -> Iterator[str]:
         how = "this event brought it about" if story.brought_about else "it stood when this event was refused"
         shadow = ", in shadow: nobody was refused" if decision.shadow else ""
         until = f" until {local(decision.until, zone)}" if decision.until else ""
-        yield f"Decision: {decision.action} by {decision.trigger} at {local(decision.at, zone)}{until} ({how}{shadow})"
+        when = f"at {local(decision.at, zone)}{until}"
+        yield f"Decision: {decision.action} by {decision.trigger} {when} ({how}{shadow})"
         yield (
             f"  answer    {decision.code} {cell(decision.reason)}"
             if decision.code

@@ -6,19 +6,31 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.live import Live
 
-from streams.cli.options import data_option, load_policy, now, policy_option, settings, start_logging
+from streams.cli.options import (
+    data_option,
+    load_policy,
+    metrics_option,
+    now,
+    policy_option,
+    settings,
+    start_logging,
+)
 from streams.cli.screen import overview, refusal_line
 from streams.cli.stages import stop_on_signals
 from streams.embedded.up.pipeline import Pipeline
-from streams.embedded.up.plan import Plan
+from streams.embedded.up.plan import Part, Plan
 from streams.embedded.up.refusals import Refusals
 from streams.errors import UsageError
 from streams.holding import sole_owner
+
+if TYPE_CHECKING:
+    from streams.metrics import Said
 
 TEND_S = 0.2
 LISTEN = "inet:127.0.0.1:10040"
@@ -73,6 +85,7 @@ LISTEN = "inet:127.0.0.1:10040"
 )
 @click.option("--stop-after", type=float, metavar="SECONDS", help="Stop by itself, for trying things out.")
 @policy_option
+@metrics_option
 def up(
     logs: tuple[Path, ...],
     data: Path,
@@ -86,6 +99,7 @@ def up(
     sample: bool,
     stop_after: float | None,
     policy_file: Path | None,
+    metrics_listen: tuple[str, int] | None,
 ) -> None:
     """Run the whole pipeline on this machine, following the Postfix LOGS that are named.
 
@@ -113,10 +127,12 @@ def up(
     )
     stop = stop_on_signals()
     with sole_owner(data, taken="another goaway up runs on", flag="--data"):
-        _run(plan, stop, time.monotonic() + stop_after if stop_after else None)
+        _run(plan, stop, time.monotonic() + stop_after if stop_after else None, metrics_listen)
 
 
-def _run(plan: Plan, stop: threading.Event, deadline: float | None) -> None:
+def _run(
+    plan: Plan, stop: threading.Event, deadline: float | None, metrics_listen: tuple[str, int] | None
+) -> None:
     console = Console()
     said: list[str] = []
     plain = not console.is_terminal
@@ -129,6 +145,10 @@ def _run(plan: Plan, stop: threading.Event, deadline: float | None) -> None:
 
     pipeline = Pipeline(plan, settings(), say=say)
     refusals: Refusals | None = None
+    if metrics_listen is not None:
+        from streams.metrics import serve
+
+        say("metrics", serve(metrics_listen, lambda: map(_said, pipeline.parts())))
     try:
         if not plain:
             console.print("Starting; Ctrl-C stops everything.", style="dim")
@@ -168,6 +188,13 @@ def _run(plan: Plan, stop: threading.Event, deadline: float | None) -> None:
         pipeline.stop()
         with suppress(OSError):
             click.echo("stopped; what was stored is in " + str(plan.data))
+
+
+def _said(part: Part) -> "Said":
+    """A part as its metrics are read from it."""
+    from streams.metrics import Said
+
+    return Said(part.name, part.state in ("runs", "done"), part.facts, part.restarts, part.pid)
 
 
 def _without_terminal() -> None:

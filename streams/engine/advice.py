@@ -63,6 +63,8 @@ def findings(
     block = standing.blocked(now)
     if block is not None:
         words = f"{shown(block.network)} is on the block list{noted(block.note)}; no exemption lifts that"
+        if block.network.prefixlen < block.network.max_prefixlen:
+            words += ". To take all of it off"
         found.append(Finding(words, f"goaway policy remove blocks/{block.network}"))
     for it in stands:
         found += _of_block(index, standing, address, it, now)
@@ -88,12 +90,14 @@ def _of_block(
         return [Finding(words)]
     until = f"until {moment(decision.until)}" if decision.until else "without an end"
     found = [Finding(f"refused {until}: {decision.reason}; to let it in now", f"goaway unblock {address}")]
+    # all its addresses are blocked together, and a sender's next one is another of them
+    client = index.policy.clients.client_of(address)
     others = [m for m in MODULES if m != module and exemption_of(standing, m, now) is not None]
     if others:
         words = f"it is exempt from {', '.join(others)}, but what refuses it is {module}: that needs its own"
-        found.append(Finding(words, f"goaway exempt {module} {address}"))
+        found.append(Finding(words, f"goaway exempt {module} {client}"))
     else:
-        found.append(Finding(f"never to judge it by {module} again", f"goaway exempt {module} {address}"))
+        found.append(Finding(f"never to judge it by {module} again", f"goaway exempt {module} {client}"))
     if decision.trigger == "rate" and decision.rule in _PER_MINUTE and standing.network:
         plain, own = index.policy.limits, standing.limits
         if own.concurrent_connections > plain.concurrent_connections and getattr(
@@ -124,7 +128,7 @@ def _greylisted(
         f"greylisted: {attempts} put off with 451 and not retried yet; a retry passes from "
         f"{moment(due[0])} on, and once its message is queued the client passes. Never to put it off"
     )
-    return [Finding(words, f"goaway exempt greylist {address}")]
+    return [Finding(words, f"goaway exempt greylist {index.policy.clients.client_of(address)}")]
 
 
 def _suspensions(index: PolicyIndex, now: int) -> list[Finding]:

@@ -79,6 +79,31 @@ def lets_off(index: PolicyIndex, standing: Standing, module: Module, at: int) ->
     return standing.exempt(module, at) or index.suspended(module, at)
 
 
+def moot(index: PolicyIndex, standing: Standing, trigger: Trigger, rule: str = "", reason: str = "") -> str:
+    """Why a block that stands refuses nobody since the policy was changed, in words; empty where it refuses.
+
+    `rule` and `reason` are its decision's; without them only what holds for all of its trigger is looked at.
+    """
+    policy, zones = index.policy, index.zones
+    if trigger == "reputation":
+        if not zones:
+            return "no DNSBL is asked any more"
+        if rule and rule not in zones and not any(f"[{zone.shown}]" in reason for zone in zones.values()):
+            return "what listed it is switched off"
+        judged = policy.reputation.internal
+    elif trigger == "greylist":
+        if not policy.greylist.enabled:
+            return "greylisting is switched off"
+        judged = policy.greylist.internal
+    elif trigger == "protocol":
+        if rule and not getattr(policy.protocol, rule, True):
+            return f"{rule} is switched off"
+        judged = policy.protocol.internal
+    else:
+        return ""
+    return f"{standing.network} is internal" if standing.internal and not judged else ""
+
+
 def refused(index: PolicyIndex, standing: Standing, client: ClientState, event: Event) -> bool:
     """Whether a block stands at the client's clock that refuses what this event tells of.
 
@@ -94,5 +119,6 @@ def refused(index: PolicyIndex, standing: Standing, client: ClientState, event: 
         now < end
         and (trigger != "greylist" or event.kind != "connect")
         and not lets_off(index, standing, MODULE_OF[trigger], event.at)
+        and not moot(index, standing, trigger)
         for trigger, end in record.blocks.items()
     )

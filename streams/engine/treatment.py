@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from streams.engine.outcome import moot
 from streams.model.client import Address, shown
 from streams.model.decision import Decision
 from streams.model.instant import MICROSECONDS, Instant, rfc3339
@@ -47,7 +48,7 @@ def _lifted(index: PolicyIndex, standing: Standing, decision: Decision, now: int
         return f"exempt from {module} by {shown(entry.network)}{noted(entry.note)}"
     if index.suspended(module, now):
         return f"{module} is suspended"
-    return ""
+    return moot(index, standing, decision.trigger, decision.rule, decision.reason)
 
 
 def exemption_of(standing: Standing, module: Module, now: int) -> Exemption | None:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from streams.engine.outcome import in_shadow, lets_off
+from streams.engine.outcome import in_shadow, lets_off, moot
 from streams.model.client import Client
 from streams.model.policy import MODULE_OF
 from streams.model.standing import PolicyIndex, Standing
@@ -31,6 +31,8 @@ class Answers:
         self.index = index
         """The policy in force."""
         self.session = SessionRules(index, self._greylist)
+        self._nowhere = Standing(limits=index.policy.limits)
+        """Of an address of which the policy says nothing but limits, which do not matter here."""
         self._plain: dict[bytes, Client] = {}
         """Memo of addresses of which the policy says nothing but limits: nearly all. Its values are plain
         strings, which the garbage collector need not walk."""
@@ -67,7 +69,9 @@ class Answers:
             if now < held.ends and held.refuses and not self._lifted(held, request, standing, now):
                 action = reply(self.index.policy.replies, request, held.reason, held.code)
                 everywhere = held.trigger != "greylist"
-                return Refusal(action, client, request, held.rule, held.ends, everywhere=everywhere)
+                return Refusal(
+                    action, client, request, held.trigger, held.rule, held.ends, everywhere=everywhere
+                )
         return self.session.refusal(request, client, now) if self.session.any else None
 
     def awaited(self, request: PolicyRequest, now: int) -> Client | None:
@@ -97,7 +101,7 @@ class Answers:
         replies = self.index.policy.replies
         reason = f"{replies.blocklist}: {block.note}" if block.note else replies.blocklist
         ends = FOREVER if block.expires is None else int(block.expires)
-        return Refusal(reply(replies, request, reason), client, request, "blocks", ends)
+        return Refusal(reply(replies, request, reason), client, request, "blocklist", "blocks", ends)
 
     def _lifted(self, held: Held, request: PolicyRequest, standing: Standing | None, now: int) -> bool:
         """Whether a decision that stands refuses nobody at this instant, or nobody at this stage."""
@@ -106,6 +110,7 @@ class Answers:
             (standing is not None and standing.exempt(module, now))
             or self.index.suspended(module, now)
             or in_shadow(self.index, held.trigger, held.rule)
+            or bool(moot(self.index, standing or self._nowhere, held.trigger, held.rule, held.reason))
             or (held.trigger == "greylist" and request.protocol_state not in _TRANSACTION)
         )
 
@@ -119,7 +124,7 @@ class Answers:
                 self._special[written] = None
             return None
         client, standing = self.index.policy.clients.client_of(address), self.index.standing(address)
-        if not standing.blocks and not standing.exemptions:
+        if not standing.blocks and not standing.exemptions and not standing.internal:
             self._plain[written] = client
         else:
             self._special[written] = client, standing

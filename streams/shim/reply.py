@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from streams.model.client import Client
+from streams.model.decision import Trigger
 from streams.model.instant import rfc3339
 from streams.model.policy import Replies
 from streams.shim.table import FOREVER
@@ -25,6 +26,7 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     """The whole answer, as it goes to Postfix."""
     client: Client
     request: PolicyRequest
+    trigger: Trigger
     rule: str
     ends: int
     """First instant (microseconds) at which the client is let in; `FOREVER` where nothing ends by itself."""

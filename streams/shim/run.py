@@ -158,6 +158,7 @@ class _Shim:
             "connections": counts.connections,
             "requests": counts.requests,
             "refused": counts.refused,
+            **{f"refused_by.{trigger}": count for trigger, count in counts.refused_by.items()},
             "greylisted": self.answers.session.greylisted,
             "shadowed": self.answers.session.in_shadow,
             "waited": self.waiting.started,

@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from socket import AF_UNIX, socket
-from typing import Final, cast
+from typing import Final, cast, get_args
 
 from streams.model.client import Client
+from streams.model.decision import Trigger
 from streams.shim.answers import Answers
 from streams.shim.listen import BACKLOG, address_of
 from streams.shim.refusal_log import RefusalLog
@@ -39,6 +40,8 @@ class Counts:
     requests: int = 0
     refused: int = 0
     """With 5xx; who is put off (4xx) is counted by the greylist."""
+    refused_by: dict[str, int] = field(default_factory=lambda: dict.fromkeys(get_args(Trigger), 0))
+    """The same by trigger."""
     faults: int = 0
     """Connections dropped because of what was written into them."""
     turned_away: int = 0
@@ -128,7 +131,9 @@ class PolicyConnection(asyncio.Protocol):
                 if refused and request.client_address in refused:
                     service.refusals.accepted(request.client_address)
             else:
-                counts.refused += not refusal.puts_off
+                if not refusal.puts_off:
+                    counts.refused += 1
+                    counts.refused_by[refusal.trigger] += 1
                 out.append(refusal.action)
                 service.refusals.note(refusal, now)
         if out:

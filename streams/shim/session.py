@@ -62,7 +62,7 @@ class SessionRules:
             self.in_shadow += 1
             return None
         action = reply(replies, request, f"{replies.protocol}: {name}")
-        return Refusal(action, client, request, rule, FOREVER, shows, everywhere=False)
+        return Refusal(action, client, request, "protocol", rule, FOREVER, shows, everywhere=False)
 
     def _violated(self, request: PolicyRequest) -> tuple[str, tuple[bytes, ...]]:
         """The first violation by name, and the attributes that show it; empty where there is none."""
@@ -104,7 +104,7 @@ class SessionRules:
         action = reply(replies, request, f"{replies.greylisted} {attempt.seconds_left(now)} s", 451)
         rule = _FIRST if attempt.first else "early_retry"
         shows = (b"sender", b"recipient")
-        return Refusal(action, client, request, rule, attempt.due, shows, everywhere=False)
+        return Refusal(action, client, request, "greylist", rule, attempt.due, shows, everywhere=False)
 
     def _let_off(self, module: Module, address: Address, internal_too: bool, now: int) -> bool:
         standing = self._index.standing(address)

@@ -5,6 +5,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -168,6 +169,31 @@ def test_what_is_put_off_consumes_no_limit(door: FrontDoor) -> None:
     door.up.wait_answer("127.0.0.51", seconds=5.0)
     found = door.greeting("127.0.0.51")
     assert found == Reply(551, f"5.7.1 <unknown[127.0.0.51]>: Client host rejected: {WORDS}")
+
+
+def test_who_delivered_before_is_learnt_from_a_log(door: FrontDoor, tmp_path: Path) -> None:
+    log = tmp_path / "old.log"
+    lines = []
+    for number, source in enumerate(["127.0.0.71", "127.0.0.71", "127.0.0.72"], start=1):
+        lines += [
+            f"smtpd[{number}]: connect from unknown[{source}]",
+            f"smtpd[{number}]: A{number}: client=unknown[{source}]",
+            f"qmgr[9]: A{number}: from=<{SENDER}>, size=300, nrcpt=1 (queue active)",
+            f"smtpd[{number}]: disconnect from unknown[{source}] ehlo=1 mail=1 rcpt=1 data=1 commands=4",
+        ]
+    log.write_text("".join(f"2026-11-01T10:00:00+00:00 mx1 postfix/{line}\n" for line in lines))
+    said = door.up.goaway("greylist", "learn", str(log), "--dry-run")
+    assert "1 clients would be learnt" in said
+    seconds_left(door.attempt("127.0.0.71", "a@example.com"))
+    door.up.goaway("greylist", "learn", str(log))
+    assert_learnt(door, "127.0.0.71")
+    seconds_left(door.attempt("127.0.0.72", SENDER))
+    door.up.goaway("forget", "127.0.0.71")
+    until(
+        lambda: door.attempt("127.0.0.71", "b@example.com").code == 451,
+        lambda: f"it to be forgotten\n{door.up.explain()}",
+        seconds=3.0,
+    )
 
 
 def test_many_recipients_that_are_put_off_in_one_session_consume_no_limit(door: FrontDoor) -> None:

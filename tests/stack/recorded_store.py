@@ -1,4 +1,4 @@
-"""A store filled as the sink fills it: log lines through the parser, the engine and the rows of the topics."""
+"""A store filled as the sink fills it: log lines through parser and engine into rows of the topics."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC
@@ -36,16 +36,21 @@ _FRAME: Final = 100
 class Recorder:
     """Stores records of the topics, each at the next offset."""
 
-    def __init__(self, settings: ClickHouseSettings) -> None:
+    def __init__(self, settings: ClickHouseSettings, first_offset: int = 0) -> None:
         self.settings = settings
         self.clickhouse = ClickHouse(settings)
-        self._offset = 0
+        self._offset = first_offset
 
-    def _store(self, topic: str, values: Iterable[tuple[bytes | None, bytes | None, bytes | None]]) -> None:
+    def _store(
+        self,
+        topic: str,
+        values: Iterable[tuple[bytes | None, bytes | None, bytes | None]],
+        taken_at: Instant = _REFERENCE,
+    ) -> None:
         rows = TopicRows(topic)
         for value, key, change in values:
             self._offset += 1
-            rows.add(Record(topic, 0, self._offset, Instant(_REFERENCE), value, key, change))
+            rows.add(Record(topic, 0, self._offset, taken_at, value, key, change))
         assert not len(rows.letters), rows.letters.made_of
         assert rows.rows is not None
         for month, some in rows.rows.months():
@@ -78,7 +83,8 @@ class Recorder:
         )
         head = encode_number(number)
         records = [(encode_entry(row), key.encode(), head) for key, row in entries.items()]
-        self._store(POLICY, [*records, (encode_change(commit), COMMIT_KEY.encode(), head)])
+        end = (encode_change(commit), COMMIT_KEY.encode(), head)
+        self._store(POLICY, [*records, end], taken_at=commit.at)
 
     def log(self, lines: bytes | Path, policy: Policy | None = None) -> list[Event]:
         """A Postfix log with what the engine makes of it; returned are its events."""

@@ -7,10 +7,13 @@ import pytest
 
 from streams.audit import migrations
 from streams.audit.clickhouse import ClickHouse, StorageError
-from streams.audit.migrations import Migration, MigrationError, migrate, read_migrations
+from streams.audit.cluster import for_cluster
+from streams.audit.migrations import Migration, MigrationError, due, migrate, read_migrations
+from streams.audit.retention import KEPT, keep, kept, older
 from streams.audit.tables import PLACE, TABLES
 from streams.config import ClickHouseSettings
 from streams.embedded.clickhouse import EmbeddedClickHouse
+from streams.errors import GoawayError
 
 pytestmark = pytest.mark.needs("chdb")
 
@@ -113,3 +116,51 @@ def test_an_insert_is_stored_once_whatever_its_content(clickhouse: ClickHouse) -
         row: list[list[object]] = [["t"], [1], [topic_id], [""], [0]]
         clickhouse.insert("sink_epochs", names, row, token="one")
     assert clickhouse.rows("SELECT topic_id FROM sink_epochs") == [("x",)]
+
+
+def test_what_takes_away_is_refused_unless_told(clickhouse: ClickHouse) -> None:
+    first = Migration("0001_a.sql", CREATE_A)
+    second = Migration(
+        "0002_b.sql", "CREATE TABLE IF NOT EXISTS b (n UInt8) ENGINE = MergeTree ORDER BY n;\n"
+    )
+    third = Migration("0003_c.sql", "DROP TABLE IF EXISTS a;\n")
+    migrate(clickhouse, [first])
+    assert due(clickhouse, [first, second, third]) == [second, third]
+    with pytest.raises(MigrationError, match=r"sql/0003_c\.sql takes away what is stored: DROP TABLE"):
+        migrate(clickhouse, [first, second, third])
+    assert due(clickhouse, [first, second, third]) == [second, third]  # nothing was done
+    assert migrate(clickhouse, [first, second, third], may_lose=True) == [second.name, third.name]
+    assert due(clickhouse, [first, second, third]) == []
+
+
+def test_a_migration_is_due_where_there_is_no_database_yet(clickhouse: ClickHouse) -> None:
+    assert due(clickhouse) == read_migrations()
+
+
+def test_every_statement_for_a_cluster_is_good_syntax(clickhouse: ClickHouse) -> None:
+    migrate(clickhouse)
+    statements = list(for_cluster(read_migrations(), cluster="guards", database="mail"))
+    for statement in statements:
+        [(formatted,)] = clickhouse.rows("SELECT formatQuery(%(text)s)", {"text": statement})
+        assert formatted
+    with pytest.raises(GoawayError):
+        clickhouse.rows("SELECT formatQuery(%(text)s)", {"text": statements[-2] + " FROM"})
+
+
+def test_retention_is_set_shown_and_taken_back(clickhouse: ClickHouse) -> None:
+    migrate(clickhouse)
+    assert {each.name: each.days for each in kept(clickhouse)} == dict.fromkeys(KEPT)
+    columns: list[list[object]] = [[1_000_000] * 3, ["192.0.2.7"] * 3, ["::ffff:192.0.2.7"] * 3]
+    for name in KEPT:
+        table, column = KEPT[name]
+        if column == "at" and table != "deadletters":
+            clickhouse.insert(table, ["at", "client", "address"], columns, token=table)
+            assert older(clickhouse, name, 400) == 3
+        keep(clickhouse, name, 400)
+    assert {each.days for each in kept(clickhouse)} == {400}
+    clickhouse.command("OPTIMIZE TABLE events FINAL")
+    assert next(each.rows for each in kept(clickhouse) if each.name == "events") == 0
+    for name in KEPT:
+        keep(clickhouse, name, None)
+        keep(clickhouse, name, None)
+    assert {each.days for each in kept(clickhouse)} == {None}

@@ -78,6 +78,14 @@ def test_a_block_is_lifted_by_unblock_or_by_an_exemption_from_its_own_module() -
     )
 
 
+def test_an_exemption_is_for_the_client_since_its_next_address_is_another() -> None:
+    address = "2001:db8:1:2::9"
+    assert commands(advice("", block(address=address), address=address)) == [
+        "goaway unblock 2001:db8:1:2::9",
+        "goaway exempt rate 2001:db8:1:2::/64",
+    ]
+
+
 def test_exempt_in_the_wrong_module() -> None:
     found = advice(exemption("dnsbl", "203.0.113.0/24"), block())
     assert (
@@ -214,7 +222,7 @@ def test_a_suspension_that_was_forgotten() -> None:
 def test_the_block_list_comes_first_and_no_exemption_lifts_it() -> None:
     policy = '[[blocks]]\naddress = "203.0.113.0/24"\nnote = "abuse"\n' + exemption("rate", ADDRESS)
     assert advice(policy)[0] == (
-        "203.0.113.0/24 is on the block list (abuse); no exemption lifts that",
+        "203.0.113.0/24 is on the block list (abuse); no exemption lifts that. To take all of it off",
         "goaway policy remove blocks/203.0.113.0/24",
     )
 
@@ -223,6 +231,19 @@ def test_shadow_is_no_refusal() -> None:
     index = PolicyIndex(read_policy(""))
     (stands,) = standing_decisions(index, ADDRESS, [block(shadow=True)], NOW)
     assert stands.lifted_by == "it was decided in shadow: recorded, nobody refused"
+
+
+def test_what_is_switched_off_is_said_to_refuse_nobody() -> None:
+    listed = block("reputation", "zen.example.org", reason="IP listed in DNSBL: [Zen]")
+    off = ZONE + "enabled = false\n"
+    assert [
+        it.lifted_by for it in standing_decisions(PolicyIndex(read_policy(ZONE)), ADDRESS, [listed], NOW)
+    ] == [""]
+    ((what, _),) = advice(off, listed)
+    assert "does not refuse: no DNSBL is asked any more" in what
+    internal = '[[networks]]\ncidr = "203.0.113.0/24"\ninternal = true\n'
+    ((what, _),) = advice(internal, block("protocol", "missing_helo"))
+    assert "does not refuse: 203.0.113.0/24 is internal" in what
 
 
 def test_what_has_ended_does_not_stand() -> None:

@@ -40,3 +40,40 @@ def test_a_wrong_name_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_the_checksum_is_the_files() -> None:
     assert Migration("0001_x.sql", "a").checksum != Migration("0001_x.sql", "a ").checksum
+
+
+def test_ours_lose_nothing() -> None:
+    assert [migration.name for migration in read_migrations() if migration.losing] == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP TABLE IF EXISTS a",
+        "drop database if exists a",
+        "TRUNCATE TABLE IF EXISTS a",
+        "ALTER TABLE a\n    DROP COLUMN IF EXISTS b",
+        "ALTER TABLE a\n    CLEAR COLUMN IF EXISTS b",
+        "ALTER TABLE a\n    MODIFY COLUMN IF EXISTS b UInt8",
+        "ALTER TABLE a\n    MODIFY TTL at + INTERVAL 1 DAY",
+        "ALTER TABLE a DROP PARTITION 202601",
+        "ALTER TABLE a\n    DELETE WHERE b = 1",
+        "DELETE FROM a WHERE b = 1",
+        "CREATE OR REPLACE TABLE a (n UInt8) ENGINE = MergeTree ORDER BY n",
+    ],
+)
+def test_what_takes_away_is_known(statement: str) -> None:
+    assert Migration("0001_x.sql", f"{statement};\n").losing == [statement]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP VIEW IF EXISTS a",
+        "ALTER TABLE a\n    ADD COLUMN IF NOT EXISTS deleted Bool COMMENT 'drop table' AFTER b",
+        "ALTER TABLE a\n    MODIFY SETTING ttl_only_drop_parts = 1",
+        "ALTER TABLE a\n    DROP INDEX IF EXISTS b",
+    ],
+)
+def test_what_does_not_is_left_in_peace(statement: str) -> None:
+    assert Migration("0001_x.sql", f"{statement};\n").losing == []

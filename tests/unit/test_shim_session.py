@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from streams.model.client import Client, parse_network
 from streams.model.decision import Trigger
 from streams.model.instant import MICROSECONDS, Instant
-from streams.model.modules import Greylist, Protocol
+from streams.model.modules import Greylist, Protocol, Reputation, Zone
 from streams.model.policy import Block, Exemption, Limits, Module, NetworkRule, Policy, Suspension
 from streams.model.standing import PolicyIndex
 from streams.shim.answers import Answers
@@ -19,6 +19,8 @@ from tests.shim_process import asked
 
 CLIENT = "192.0.2.1"
 GREYLIST = Policy(greylist=Greylist(enabled=True))
+JUDGING = Policy(greylist=Greylist(enabled=True), zones=(Zone(domain="reputation_rule", name="Zen"),))
+"""Every module is on."""
 PROTOCOL = Policy(protocol=Protocol(invalid_helo=True, forged_sender=True))
 MAIL = {"sender": "a@example.org", "recipient": "b@example.com"}
 PUT_OFF = "451 4.7.1 Go away: greylisted, retry in 600 s"
@@ -39,7 +41,7 @@ def _answer(policy: Policy | Answers, stage: str = "RCPT", now: int = NOW, /, **
 def _held(trigger: Trigger, policy: Policy | None = None, *, shadow: bool = False) -> Answers:
     table = DecisionTable()
     table.apply(replace(decision(trigger, CLIENT, NOW, NOW + 100, "no"), shadow=shadow), NOW)
-    return Answers(PolicyIndex(policy or Policy()), table)
+    return Answers(PolicyIndex(policy or JUDGING), table)
 
 
 def _exempt(module: Module, policy: Policy) -> Policy:
@@ -126,10 +128,10 @@ def test_a_client_that_does_not_retry_may_still_connect(stage: str) -> None:
 def test_exemption_suspension_and_shadow_lift_what_stands(trigger: Trigger, module: Module) -> None:
     assert _answer(_held(trigger)) == "571 5.7.1 Go away: no"
     for policy in (
-        _exempt(module, Policy()),
-        _suspended(module, Policy()),
-        Policy(shadow=(trigger,)),
-        Policy(shadow=(f"{trigger}_rule",)),
+        _exempt(module, JUDGING),
+        _suspended(module, JUDGING),
+        replace(JUDGING, shadow=(trigger,)),
+        replace(JUDGING, shadow=(f"{trigger}_rule",)),
     ):
         assert _answer(_held(trigger, policy)) == "DUNNO"
         answers = _held(trigger)
@@ -137,8 +139,51 @@ def test_exemption_suspension_and_shadow_lift_what_stands(trigger: Trigger, modu
         answers.use(PolicyIndex(policy))
         assert _answer(answers) == "DUNNO"
     other: Module = "rate" if module != "rate" else "dnsbl"
-    assert _answer(_held(trigger, _exempt(other, Policy()))) != "DUNNO"
+    assert _answer(_held(trigger, _exempt(other, JUDGING))) != "DUNNO"
     assert _answer(_held(trigger, shadow=True)) == "DUNNO"
+
+
+@pytest.mark.parametrize(
+    ("trigger", "off"),
+    [
+        ("reputation", replace(JUDGING, zones=())),
+        ("reputation", replace(JUDGING, zones=(Zone(domain="reputation_rule", enabled=False),))),
+        ("reputation", replace(JUDGING, zones=(Zone(domain="another.example"),))),
+        ("greylist", replace(JUDGING, greylist=Greylist())),
+        ("reputation", _internal(JUDGING)),
+        ("greylist", _internal(JUDGING)),
+        ("protocol", _internal(JUDGING)),
+    ],
+)
+def test_what_is_switched_off_refuses_nobody_any_more(trigger: Trigger, off: Policy) -> None:
+    answers = _held(trigger)
+    assert _answer(answers) == "571 5.7.1 Go away: no"
+    answers.use(PolicyIndex(off))
+    assert _answer(answers) == "DUNNO"
+    answers.use(PolicyIndex(JUDGING))
+    assert _answer(answers) == "571 5.7.1 Go away: no"
+
+
+def test_a_violation_that_is_switched_off_refuses_nobody_any_more() -> None:
+    table = DecisionTable()
+    table.apply(replace(decision("protocol", CLIENT, NOW, NOW + 100, "no"), rule="missing_helo"), NOW)
+    assert _answer(Answers(PolicyIndex(JUDGING), table)) == "571 5.7.1 Go away: no"
+    off = replace(JUDGING, protocol=Protocol(missing_helo=False))
+    assert _answer(Answers(PolicyIndex(off), table)) == "DUNNO"
+
+
+def test_internal_clients_are_refused_where_the_policy_judges_them_too() -> None:
+    too = _internal(replace(JUDGING, reputation=Reputation(internal=True)))
+    assert _answer(_held("reputation", too)) == "571 5.7.1 Go away: no"
+    assert _answer(_held("rate", _internal(JUDGING))) == "571 5.7.1 Go away: no"
+
+
+def test_one_of_several_zones_is_enough() -> None:
+    table = DecisionTable()
+    text = "IP listed in DNSBL: [Zen], [Other]"
+    table.apply(decision("reputation", CLIENT, NOW, NOW + 100, text), NOW)
+    other = replace(JUDGING, zones=(Zone(domain="other.example", name="Other"),))
+    assert _answer(Answers(PolicyIndex(other), table)) == f"571 5.7.1 Go away: {text}"
 
 
 def test_a_suspension_ends_by_itself() -> None:

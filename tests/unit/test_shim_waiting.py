@@ -63,7 +63,10 @@ class _Shim:
         """Take a decision in, in another thread."""
         now = wall_clock()
         made = replace(
-            decision("rate", client, now, now + int(for_s * 1e6), "listed"), action=action, trigger=trigger
+            decision("rate", client, now, now + int(for_s * 1e6), "listed"),
+            action=action,
+            trigger=trigger,
+            rule="zen.example.org",
         )
         thread = threading.Thread(target=self.known.take, args=(made, now))
         thread.start()

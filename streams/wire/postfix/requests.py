@@ -7,7 +7,8 @@ refusal. Rules:
   going on, and the event is `rcpt`;
 - a refusal opens a transaction where none is open, the sender differs, the same recipient was refused
   already, or MAIL itself was refused; else it is one more `rcpt` of the open one;
-- where these rules took two for one, the count of accepted MAIL commands at the disconnect corrects them.
+- where these rules took two for one, the count of accepted MAIL commands at the disconnect corrects them,
+  except for what was put off with 451: a mailing list that is greylisted has asked for nothing yet.
 """
 
 from typing import Final
@@ -21,6 +22,7 @@ from streams.wire.postfix.who import Who
 
 _STAGES: Final = frozenset({"MAIL", "RCPT", "DATA", "BDAT", "END-OF-MESSAGE"})
 """Where a refusal is of a transaction; elsewhere it is of the connection or of one command."""
+_PUT_OFF: Final = 451
 
 
 def accepted(line: Line, who: Who, session: Session, queue_id: str, sasl_user: str) -> Event:
@@ -90,7 +92,8 @@ def _remember(session: Session, refusal: Refusal, *, opens: bool, known: bool) -
         transaction.sender = refusal.sender
         if len(transaction.refused) < MAX_RECIPIENTS:
             transaction.refused.append(_key(refusal))
-        session.uncertain += 1
+        # what is only put off may be more of the transaction: greylisting must consume no limit
+        session.uncertain += refusal.code != _PUT_OFF
     if refusal.stage in {"MAIL", "END-OF-MESSAGE"}:
         session.transaction = None  # neither leaves a transaction open
 

@@ -1,0 +1,215 @@
+"""A month reviewed: what happened, who was refused and why, what changed, and what to do about it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from streams.audit.clickhouse import ClickHouse
+from streams.audit.exemptions import stale
+from streams.audit.grouping import Grouping
+from streams.audit.month_facts import facts_of, messages_in, named, reasons_of
+from streams.audit.month_series import (
+    Compared,
+    Day,
+    RuleCount,
+    Warned,
+    compared,
+    days_of,
+    hours_of,
+    rules_of,
+    warnings_of,
+)
+from streams.audit.policy_history import changes
+from streams.audit.proposals import Proposal, Thresholds, crowded, judge, together
+from streams.audit.stats import COUNTERS, Row, Source, Whose, row_of
+from streams.config import ClickHouseSettings
+from streams.model.instant import MICROSECONDS, Instant, as_datetime
+from streams.model.standing import PolicyIndex
+from streams.wire.policy_entries import Entries, policy_of
+from streams.wire.policy_log import Change
+
+_DAY_US: Final = 86_400 * MICROSECONDS
+_CHANGES_READ: Final = 100_000
+TOP: Final = 15
+REFUSED_SHOWN: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A client that was refused, and why: the commonest reasons first."""
+
+    row: Row
+    ptr: str
+    reasons: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """Everything the report says. Times and days are UTC."""
+
+    name: str
+    """`2026-11`"""
+    start: Instant
+    end: Instant
+    made_at: Instant
+    days: int
+    """Days that there is data of."""
+    days_in_month: int
+    thresholds: Thresholds
+    """As they were given."""
+    scaled: Thresholds
+    """As they were applied."""
+    total: Row | None
+    before: Row | None
+    """The month before."""
+    before_days: int
+    proposals: tuple[Proposal, ...]
+    top: tuple[Row, ...]
+    """Who connected most."""
+    names: dict[str, str]
+    """Client → its verified name, of those shown."""
+    refused: tuple[Refused, ...]
+    compared: tuple[Compared, ...]
+    daily: tuple[Day, ...]
+    """Every day of the month in order."""
+    hourly: tuple[tuple[int, int, int], ...]
+    """(day of the month, hour, connections), where there were any."""
+    rules: tuple[RuleCount, ...]
+    warned: tuple[Warned, ...]
+    changes: tuple[Change, ...]
+    """Changes of the policy, newest first."""
+    remarks: tuple[str, ...]
+    """What to know when reading it."""
+
+
+def month(
+    settings: ClickHouseSettings,
+    start: int,
+    end: int,
+    *,
+    thresholds: Thresholds,
+    entries: Entries,
+    now: int,
+    days: int | None = None,
+) -> Month:
+    """The month [start, end). `entries`: the policy that proposals are held against. `days`: of how many
+    days there is data, where it should not be taken from the data itself."""
+    clickhouse = ClickHouse(settings)
+    try:
+        days_in_month = (end - start) // _DAY_US
+        daily = days_of(clickhouse, start, end)
+        seen = _span(daily)
+        use_days = min(days or seen or 1, days_in_month)
+        scaled = thresholds.scaled(use_days, days_in_month)
+        before_start = _month_before(start)
+        before_days = _span(days_of(clickhouse, before_start, start, triggers=False))
+        index = PolicyIndex(policy_of(entries))
+        at = min(now, end)
+        name = f"{as_datetime(start):%Y-%m}"
+        proposals = judge(facts_of(clickhouse, start, end, scaled), index, scaled, at, name)
+        proposals = together(proposals, messages_in(clickhouse, list(crowded(proposals))), index, name)
+        removals, remark = stale(clickhouse, index.policy.exemptions, at, thresholds.stale_days)
+        top = _most(clickhouse, start, end, "connections", TOP)
+        refused = _most(clickhouse, start, end, "refusals", REFUSED_SHOWN)
+        changed = compared(clickhouse, start, before_start, scaled.block_from, use_days, before_days)
+        reasons = reasons_of(clickhouse, start, end, [row.name for row in refused])
+        names = named(
+            clickhouse, start, end, [*(row.name for row in (*top, *refused)), *(it.client for it in changed)]
+        )
+        remarks = _remarks(use_days, days_in_month, scaled, thresholds, remark, before_days, entries)
+        made = [it for it in changes(settings, limit=_CHANGES_READ, since=Instant(start)) if it.at < end]
+        return Month(
+            name=name,
+            start=Instant(start),
+            end=Instant(end),
+            made_at=Instant(now),
+            days=use_days,
+            days_in_month=days_in_month,
+            thresholds=thresholds,
+            scaled=scaled,
+            total=_total(clickhouse, start, end),
+            before=_total(clickhouse, before_start, start),
+            before_days=before_days,
+            proposals=tuple(sorted([*proposals, *removals], key=_order)),
+            top=tuple(top),
+            names=names,
+            refused=tuple(
+                Refused(row, names.get(row.name, ""), reasons.get(row.name, ())) for row in refused
+            ),
+            compared=tuple(changed),
+            daily=tuple(daily),
+            hourly=tuple(hours_of(clickhouse, start, end)),
+            rules=tuple(rules_of(clickhouse, start, end)),
+            warned=tuple(warnings_of(clickhouse, start, end)),
+            changes=tuple(made),
+            remarks=tuple(remarks),
+        )
+    finally:
+        clickhouse.close()
+
+
+def _order(proposal: Proposal) -> tuple[int, int]:
+    return (
+        ("exempt", "block", "remove", "look").index(proposal.kind),
+        -int(proposal.evidence.get("connections", 0)),
+    )
+
+
+def _span(daily: Sequence[Day]) -> int:
+    """Days from the first to the last on which anything happened."""
+    seen = [at for at, day in enumerate(daily) if day.events]
+    return seen[-1] - seen[0] + 1 if seen else 0
+
+
+def _month_before(start: int) -> int:
+    last_day = as_datetime(start - _DAY_US)
+    return start - last_day.day * _DAY_US
+
+
+def _total(clickhouse: ClickHouse, start: int, end: int) -> Row | None:
+    sums = ", ".join(f"sum({name})" for name in COUNTERS)
+    found = clickhouse.rows(
+        f"SELECT '', {sums}, uniqExact(client), toUnixTimestamp64Micro(min(first_at)),"  # noqa: S608
+        " toUnixTimestamp64Micro(max(last_at)) FROM clients_by_month"
+        " WHERE period >= fromUnixTimestamp64Micro(%(start)s, 'UTC')"
+        " AND period < fromUnixTimestamp64Micro(%(end)s, 'UTC')",
+        {"start": int(start), "end": int(end)},
+    )
+    row = row_of(found[0])
+    return row if row.clients else None
+
+
+def _most(clickhouse: ClickHouse, start: int, end: int, counter: str, limit: int) -> list[Row]:
+    source = Source(start, end, Grouping(), Whose())
+    order = f"ORDER BY {counter} DESC, name LIMIT {limit:d}"
+    query = f"SELECT * FROM ({source.groups()}) WHERE {counter} > 0 {order}"  # noqa: S608
+    return [row_of(row) for row in clickhouse.rows(query, source.parameters)]
+
+
+def _remarks(
+    days: int,
+    days_in_month: int,
+    scaled: Thresholds,
+    asked: Thresholds,
+    exemptions: str,
+    before_days: int,
+    entries: Entries,
+) -> list[str]:
+    found = []
+    if scaled != asked:
+        judged = f"{scaled.exempt_from} connections (to exempt) and {scaled.block_from} (to block)"
+        asked_for = f"{asked.exempt_from} and {asked.block_from}"
+        found.append(
+            f"{days} of {days_in_month} days have data: judged from {judged} on, in place of {asked_for}"
+        )
+    if exemptions:
+        found.append(exemptions)
+    if not before_days:
+        found.append("nothing is stored of the month before: there is nothing to compare with")
+    elif abs(before_days - days) > 1:
+        found.append(f"the month before has {before_days} days with data: changes are compared per day")
+    if not entries:
+        found.append(
+            "no change of the policy is on record: exemptions and blocks of a policy file need --policy"
+        )
+    return found

@@ -1,0 +1,208 @@
+"""What leaves the house is looked through first: secrets and names of people are taken out of a text.
+
+Secrets are known in two ways: by value, from where this machine keeps them (settings, environment, files of
+the data folder), in every spelling that a log or JSON gives them; and by their looks (a URL's credentials,
+`password=…`, a DNSBL customer's key), for those that are kept elsewhere.
+"""
+
+import base64
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from html import escape
+from typing import Any, Final
+from urllib.parse import quote, quote_plus
+
+from streams.cli.known_secrets import SHORT
+
+REMOVED: Final = "[removed]"
+
+_PEM: Final = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
+)
+_URL: Final = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]{1,30}):(?:\\?/){2}([^\s\"'<>`|]+)")
+_PLAIN_SCHEMES: Final = frozenset({"http", "https"})
+_CREDENTIALS: Final = re.compile(
+    r"(authorization[\"']?\s*[=:]\s*[\"']?(?:\w+\s+)?|\bbearer\s+|(?-i:\bAUTH [A-Z][A-Z0-9-]+ ))[^\s\"',;]+",
+    re.IGNORECASE,
+)
+_AFTER_AUTH: Final = re.compile(r"(command pipelining after AUTH from [^\s\[]*\[[^\]\s]*\]: ).*")
+_WORD_FOR_IT: Final = r"(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|credential)"
+_NAMED: Final = re.compile(
+    rf"({_WORD_FOR_IT}[\w.-]{{0,64}}\\?[\"']?\]?\s{{0,8}}[=:]\s{{0,8}})"
+    r"(\\\"(?:(?!\\\")[^\n])*\\\"|\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|(?![{\[\"'\\])[^\s,;&}\])\"'\\]+)",
+    re.IGNORECASE,
+)
+_SECRET_KEY: Final = re.compile(_WORD_FOR_IT, re.IGNORECASE)
+_OF_PROVIDER: Final = re.compile(
+    r"(?<![a-z0-9_-])([a-z0-9_-]+)(?=\.(?:[a-z0-9-]+\.)?(?:dq\.spamhaus\.net|mail\.abusix\.zone)\b)",
+    re.IGNORECASE,
+)
+_KEY_LABEL: Final = re.compile(
+    r"(?<![\w-])(?=[a-z]*[0-9])(?=[0-9]*[a-z])[a-z0-9]{16,63}(?=\.[a-z0-9-]+\.[a-z])", re.IGNORECASE
+)
+"""A label as a customer's key looks, in front of a name: letters and digits, of at least 16."""
+_PUBLIC_LABELS: Final = frozenset(
+    {
+        "zen",
+        "sbl",
+        "xbl",
+        "pbl",
+        "dbl",
+        "zrd",
+        "hbl",
+        "authbl",
+        "combined",
+        "black",
+        "exploit",
+        "dynamic",
+        "white",
+    }
+)
+
+_PEOPLE: Final = re.compile(
+    r"\b((?:from|to|orig_to|sender|recipient|user|login|sasl_username|sasl_sender)=)<([^<>\n]*)>"
+)
+_LOGINS: Final = re.compile(r"\b((?:sasl_username|sasl_sender|ruser|user|login)=)([^\s<>,;]+)")
+_DELIVERIES: Final = re.compile(r"\b((?:lmtp|lda|imap|pop3|sieve|managesieve|imap-login)\()([^()\n]+)(\))")
+_ADDRESS: Final = re.compile(
+    r"(\\?\"[^\"<>@\n]{1,64}\\?\"|(?<![^\s<>@\"'`,:;()\[\]{}\\|])[^\s<>@\"'`,:;()\[\]{}\\|]+)@(?=[A-Za-z0-9\[])"
+)
+_MAIL_TEXT: Final = re.compile(
+    r"(: (?:(?:mime-|nested-)?header|body) )[^\n]*?(?= from [^\s;]+\[|$)", re.MULTILINE
+)
+
+
+class Redaction:
+    """Takes out what it knows; counts what it took out by kind. `whole` leaves the names of people in."""
+
+    def __init__(self, secrets: Iterable[str], *, whole: bool) -> None:
+        self._whole = whole
+        self._secrets = {secret for secret in secrets if secret}
+        self._literal = _any_of(self._secrets)
+        self._people: dict[str, int] = {}
+        self.removed: Counter[str] = Counter()
+
+    def learn(self, text: str) -> None:
+        """Take note of DNSBL customers' keys that a text names: they are secrets wherever they stand."""
+        keys = {
+            found.group()
+            for pattern in (_OF_PROVIDER, _KEY_LABEL)
+            for found in pattern.finditer(text)
+            if found.group().lower() not in _PUBLIC_LABELS
+        }
+        if not keys <= self._secrets:
+            self._secrets |= keys
+            self._literal = _any_of(self._secrets)
+
+    def clean(self, text: str) -> str:
+        """The text without secrets, and without local parts of addresses and login names."""
+        text = self._replace(_PEM, "private key", text)
+        text = _URL.sub(self._url, text)
+        if self._literal is not None:
+            text = self._replace(self._literal, "secret", text)
+        text = self._replace(_CREDENTIALS, "secret", text, keep=1)
+        text = self._replace(_AFTER_AUTH, "secret", text, keep=1)
+        text = self._replace(_NAMED, "secret", text, keep=1)
+        text = _OF_PROVIDER.sub(self._provider_key, text)
+        text = self._replace(_KEY_LABEL, "customer key", text)
+        return text if self._whole else self._without_people(text)
+
+    def clean_values(self, value: object) -> Any:
+        """The same for what is to become JSON: every text in it, and what stands under a secret's name."""
+        if isinstance(value, str):
+            return self.clean(value)
+        if isinstance(value, dict):
+            return {
+                self.clean(str(key)): REMOVED
+                if isinstance(below, str) and below and _SECRET_KEY.search(str(key))
+                else self.clean_values(below)
+                for key, below in value.items()
+            }
+        if isinstance(value, list):
+            return [self.clean_values(below) for below in value]
+        return value
+
+    def leaks(self, content: str) -> bool:
+        """Whether a secret that is known by value stands in it after all."""
+        return self._literal is not None and self._literal.search(content) is not None
+
+    def _replace(self, pattern: re.Pattern[str], kind: str, text: str, *, keep: int = 0) -> str:
+        def without(found: re.Match[str]) -> str:
+            kept = found.group(1) if keep else ""
+            if found.group()[len(kept) :].strip("\\\"'") == REMOVED:
+                return found.group()
+            self.removed[kind] += 1
+            ends = re.search(r"\\?[\"']$", found.group()) if keep else None
+            mark = ends.group() if ends else ""
+            return f"{kept}{mark}{REMOVED}{mark}"
+
+        return pattern.sub(without, text)
+
+    def _url(self, found: re.Match[str]) -> str:
+        scheme, rest = found.group(1), found.group(2)
+        if scheme.lower() not in _PLAIN_SCHEMES:
+            self.removed["URL"] += 1
+            return f"{scheme}://{REMOVED}"
+        authority, slash, _ = rest.replace("\\/", "/").partition("/")
+        host = re.split(r"[?#]", authority.rpartition("@")[2])[0]
+        if rest == host:
+            return found.group()
+        self.removed["URL"] += 1
+        return f"{scheme}://{host}{slash or '/'}{REMOVED}"
+
+    def _provider_key(self, found: re.Match[str]) -> str:
+        if found.group().lower() in _PUBLIC_LABELS:
+            return found.group()
+        self.removed["customer key"] += 1
+        return REMOVED
+
+    def _without_people(self, text: str) -> str:
+        text = self._replace(_MAIL_TEXT, "text of a mail", text, keep=1)
+        text = _PEOPLE.sub(lambda it: f"{it.group(1)}<{self._person(it.group(2))}>", text)
+        text = _LOGINS.sub(lambda it: it.group(1) + self._person(it.group(2)), text)
+        text = _DELIVERIES.sub(lambda it: it.group(1) + self._person(it.group(2)) + it.group(3), text)
+        return _ADDRESS.sub(lambda it: self._numbered(it.group(1)) + "@", text)
+
+    def _person(self, name: str) -> str:
+        local, at, domain = name.rpartition("@")
+        if not at:
+            return self._numbered(name) if name else ""
+        return f"{self._numbered(local)}@{domain}" if local else name
+
+    def _numbered(self, name: str) -> str:
+        """The same stand-in for the same name, so that who is who can still be followed."""
+        if re.fullmatch(r"person-\d+", name):
+            return name
+        self.removed["name of a person"] += 1
+        return f"person-{self._people.setdefault(name.lower(), len(self._people) + 1)}"
+
+
+def _any_of(secrets: Iterable[str]) -> re.Pattern[str] | None:
+    """Matches any of them in any spelling, the longest first."""
+    spellings = {spelling for secret in secrets for spelling in _spellings(secret) if spelling}
+    if not spellings:
+        return None
+    longest_first = sorted(spellings, key=lambda it: (-len(it), it))
+    return re.compile(
+        "|".join(
+            re.escape(one) if len(one) >= SHORT else rf"(?<!\w){re.escape(one)}(?!\w)"
+            for one in longest_first
+        )
+    )
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    yield secret
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    yield repr(secret)[1:-1]
+    yield quote(secret, safe="")
+    yield quote_plus(secret)
+    yield quote(secret)
+    yield escape(secret)
+    if len(secret) >= SHORT:
+        raw = secret.encode("utf-8", "surrogateescape")
+        yield base64.b64encode(raw).decode().rstrip("=")
+        yield raw.hex()

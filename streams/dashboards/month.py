@@ -1,0 +1,105 @@
+"""The dashboard of a month: the audit at a glance. `goaway audit` has the proposals with their commands."""
+
+from typing import Final
+
+from streams.dashboards.activity import HOST
+from streams.dashboards.common import HOSTS
+from streams.dashboards.panels import Panel, Screen
+
+_MONTHS: Final = (
+    "FROM clients_by_month WHERE period >= toStartOfMonth($__fromTime, 'UTC') AND period <= $__toTime"
+    f" AND {HOST}"
+)
+_DAYS: Final = (
+    "FROM clients_by_day WHERE period >= toStartOfMonth($__fromTime, 'UTC') AND period <= $__toTime"
+    f" AND {HOST}"
+)
+_CLIENT_COLUMNS: Final = (
+    "SELECT client, sum(connections) AS connections, sum(requests) AS `MAIL requests`,"
+    " sum(messages) AS messages, sum(refusals) AS refused, max(last_at) AS last "
+)
+_BLOCKED: Final = (
+    "FROM decisions WHERE at >= toStartOfMonth($__fromTime, 'UTC') AND at <= $__toTime"
+    f" AND action = 'block' AND NOT shadow AND {HOST}"
+)
+
+MONTH: Final = Screen(
+    "goaway-month",
+    "Goaway: month",
+    "Whole months in UTC, those in which the time shown begins and ends.",
+    (
+        Panel(
+            "In these months",
+            "stats",
+            "SELECT sum(connections) AS connections, sum(messages) AS `messages queued`, sum(bytes) AS size,"
+            f" sum(go_aways) AS `told to go away`, uniqExact(client) AS clients {_MONTHS}",
+            16,
+            4,
+            units={"size": "bytes"},
+        ),
+        Panel(
+            "Blocked",
+            "stats",
+            f"SELECT uniqExact(id) AS blocks, uniqExact(client) AS `clients blocked` {_BLOCKED}",
+            8,
+            4,
+        ),
+        Panel(
+            "Connections by day",
+            "columns",
+            f"SELECT period AS time, sum(connections) AS connections {_DAYS} GROUP BY time ORDER BY time",
+            8,
+        ),
+        Panel(
+            "Messages by day",
+            "columns",
+            f"SELECT period AS time, sum(messages) AS messages {_DAYS} GROUP BY time ORDER BY time",
+            8,
+        ),
+        Panel(
+            "Blocks by day and trigger",
+            "columns",
+            f"SELECT toStartOfDay(at, 'UTC') AS time, trigger, uniqExact(id) AS blocks {_BLOCKED}"
+            " GROUP BY time, trigger ORDER BY time, trigger",
+            8,
+            by="trigger",
+        ),
+        Panel(
+            "Most connections",
+            "table",
+            f"{_CLIENT_COLUMNS}{_MONTHS} GROUP BY client ORDER BY connections DESC, client LIMIT 20",
+            12,
+            9,
+        ),
+        Panel(
+            "Blocks by rule",
+            "bars",
+            "SELECT concat(trigger, ': ', rule) AS name, uniqExact(id) AS blocks"
+            f" {_BLOCKED} GROUP BY name ORDER BY blocks DESC, name LIMIT 15",
+            12,
+            9,
+        ),
+        Panel(
+            "Many connections, and they deliver",
+            "table",
+            f"{_CLIENT_COLUMNS}{_MONTHS} GROUP BY client HAVING connections >= 1000 AND messages > 0"
+            " ORDER BY connections DESC, client LIMIT 50",
+            12,
+            8,
+            about="From 1000 connections on: candidates for an exemption.",
+        ),
+        Panel(
+            "Many connections, and no mail",
+            "table",
+            f"{_CLIENT_COLUMNS}{_MONTHS} GROUP BY client HAVING connections >= 100 AND messages = 0"
+            " ORDER BY connections DESC, client LIMIT 50",
+            12,
+            8,
+            about="From 100 connections on: candidates for a block, unless it is your own monitoring.",
+        ),
+    ),
+    (HOSTS,),
+    opens_with=("now/M", "now"),
+    last_s=31 * 86400,
+    zone="utc",
+)

@@ -1,0 +1,110 @@
+"""The dashboard of Goaway itself: does everything arrive, how late, and what could not be read."""
+
+from typing import Final
+
+from streams.dashboards.panels import Panel, Screen
+
+NEWEST_AGE_S: Final = (
+    "SELECT greatest(0, dateDiff('second', max(at), now())) AS age FROM events HAVING count() > 0"
+)
+"""How old the newest event is: it grows where nothing is logged, shipped or stored any more."""
+LAG_S: Final = (
+    "SELECT greatest(0, dateDiff('second', (SELECT max(at) FROM events), max(written))) AS lag"
+    " FROM sink_batches WHERE topic = 'smtp.events' HAVING count() > 0"
+)
+"""How old the newest event was when the sink last wrote: it grows where what is written is a backlog."""
+
+PIPELINE: Final = Screen(
+    "goaway-pipeline",
+    "Goaway: pipeline",
+    "Whether everything arrives, how late, and what could not be read.",
+    (
+        Panel(
+            "Newest event is",
+            "stats",
+            NEWEST_AGE_S,
+            6,
+            4,
+            units={"age": "s"},
+            about="Counted from now, whatever time is shown.",
+        ),
+        Panel(
+            "Sink is behind by",
+            "stats",
+            LAG_S,
+            6,
+            4,
+            units={"lag": "s"},
+            about="Age of the newest event when the sink last wrote.",
+        ),
+        Panel(
+            "In this period",
+            "stats",
+            "SELECT (SELECT count() FROM events WHERE $__timeFilter(at)) AS events,"
+            " (SELECT uniqExact(id) FROM decisions WHERE $__timeFilter(at)) AS decisions,"
+            " (SELECT uniqExact(id) FROM warnings WHERE $__timeFilter(at)) AS warnings,"
+            " (SELECT count() FROM deadletters WHERE $__timeFilter(at)) AS unreadable",
+            12,
+            4,
+        ),
+        Panel(
+            "Events by MTA",
+            "columns",
+            "SELECT $__timeInterval(at) AS time, host, count() AS events FROM events"
+            " WHERE $__timeFilter(at) AND kind != 'policy' GROUP BY time, host ORDER BY time, host",
+            12,
+            by="host",
+        ),
+        Panel(
+            "Unreadable, by topic",
+            "columns",
+            "SELECT $__timeInterval(at) AS time, kafka_topic, count() AS records FROM deadletters"
+            " WHERE $__timeFilter(at) GROUP BY time, kafka_topic ORDER BY time, kafka_topic",
+            12,
+            by="kafka_topic",
+            about="By when Kafka took them.",
+        ),
+        Panel(
+            "MTAs",
+            "table",
+            "SELECT host, max(at) AS last, dateDiff('second', last, now()) AS ago, count() AS events,"
+            " countIf(kind = 'connect') AS connections FROM events"
+            " WHERE $__timeFilter(at) AND kind != 'policy' GROUP BY host ORDER BY last LIMIT 100",
+            12,
+            8,
+            units={"ago": "s"},
+            about="The one that has been silent longest first.",
+        ),
+        Panel(
+            "What the sink wrote",
+            "table",
+            "SELECT topic, kafka_partition AS partition, argMax(last_offset, (epoch, batch)) AS offset,"
+            " max(written) AS written FROM sink_batches GROUP BY topic, kafka_partition"
+            " ORDER BY topic, partition LIMIT 200",
+            12,
+            8,
+            about="Up to which record of each partition, and when.",
+        ),
+        Panel(
+            "What could not be read",
+            "table",
+            "SELECT reason, count() AS records, max(at) AS last, argMax(source, at) AS source,"
+            " argMax(text, at) AS text FROM deadletters WHERE $__timeFilter(at) GROUP BY reason"
+            " ORDER BY records DESC, reason LIMIT 20",
+            24,
+            8,
+        ),
+        Panel(
+            "Changes of the policy",
+            "table",
+            "SELECT at AS time, change, who, what, note, version FROM policy_log"
+            " WHERE $__timeFilter(at) AND key = 'change' ORDER BY at DESC, change DESC LIMIT 50",
+            24,
+            8,
+            about="As they were written; goaway policy log says which of them were accepted.",
+        ),
+    ),
+    opens_with=("now-24h", "now"),
+    last_s=86400,
+    refresh="1m",
+)

@@ -1,0 +1,214 @@
+"""`goaway audit` on two months that the pipeline's own modules stored."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from streams.audit.monthly import Month, month
+from streams.audit.proposals import Thresholds
+from streams.config import ClickHouseSettings
+from streams.model.instant import Instant, parse_instant
+from streams.wire.policy_entries import Entries
+from tests.stack.month_log import (
+    BOTNET,
+    BURST,
+    CROWD,
+    GONE,
+    GREYLISTED,
+    MONITOR,
+    NEW,
+    PARTNER,
+    SCANNER,
+    whole_log,
+)
+from tests.stack.recorded_store import SAMPLE, Recorder, events_of
+from tests.stack.sink_process import Store
+from tests.stack.test_search import goaway
+
+pytestmark = pytest.mark.needs("chdb")
+
+OCTOBER: Final = parse_instant("2026-10-01T00:00:00Z")
+NOVEMBER: Final = parse_instant("2026-11-01T00:00:00Z")
+DECEMBER: Final = parse_instant("2026-12-01T00:00:00Z")
+NEW_CLIENT: Final = "2001:db8:5::/64"
+EXEMPT: Final[Entries] = {
+    f"exempt/rate/{GONE}": {"note": "the old relay"},
+    f"exempt/greylist/{PARTNER}": {},
+    "exempt/rate/198.51.100.0/28": {"note": "nobody any more"},
+    "exempt/rate/2001:db8:5::/48": {"note": "new ones"},
+    "exempt/dnsbl/192.0.2.99": {"expires": "2026-11-20T00:00:00Z"},
+}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseSettings]:
+    store = Store(tmp_path_factory.mktemp("audit"))
+    try:
+        recorder = Recorder(store.settings)
+        recorder.log(whole_log())
+        recorder.change(1, EXEMPT, at="2026-10-02T00:00:00Z", who="anna")
+        recorder.change(
+            2, {"exempt/dnsbl/192.0.2.77": {}}, at="2026-11-25T08:00:00Z", who="=bert", note="ticket 7"
+        )
+        yield store.settings
+    finally:
+        store.child.stop()
+
+
+def reviewed(settings: ClickHouseSettings, start: Instant, end: Instant, **given: Any) -> Month:
+    given = {"thresholds": Thresholds(stale_days=20), "entries": EXEMPT, "now": end} | given
+    return month(settings, start, end, **given)
+
+
+@pytest.fixture(scope="module")
+def november(settings: ClickHouseSettings) -> Month:
+    return reviewed(settings, NOVEMBER, DECEMBER)
+
+
+def kinds(found: Month) -> dict[str, str]:
+    return {it.subject: it.kind for it in found.proposals}
+
+
+def test_everybody_is_proposed_what_they_deserve(november: Month) -> None:
+    assert kinds(november) == {
+        MONITOR: "exempt",
+        PARTNER: "exempt",
+        SCANNER: "block",
+        "198.18.7.0/24": "block",  # BOTNET: nobody there delivers
+        **dict.fromkeys(CROWD, "block"),  # theirs is a network from which others deliver
+        BURST: "look",
+        GREYLISTED: "look",
+        f"exempt/rate/{GONE}": "remove",
+        "exempt/rate/198.51.100.0/28": "remove",
+        "exempt/dnsbl/192.0.2.99": "remove",
+    }
+    assert (
+        len(BOTNET)
+        == next(it for it in november.proposals if it.subject == "198.18.7.0/24").evidence["clients"]
+    )
+    assert november.scaled == november.thresholds and november.days == 30
+    order = [it.kind for it in november.proposals]
+    assert order == sorted(order, key=["exempt", "block", "remove", "look"].index)
+
+
+def test_the_evidence_is_what_was_counted(november: Month) -> None:
+    by_subject = {it.subject: it for it in november.proposals}
+    monitor = by_subject[MONITOR].evidence
+    assert (monitor["connections"], monitor["messages"], monitor["every"]) == (144 * 30, 0, "10 min")
+    assert monitor["name"] == "probe.monitor.example"
+    partner = by_subject[PARTNER].evidence
+    assert (partner["connections"], partner["messages"], partner["days"]) == (1200, 1800, 30)
+    scanner = by_subject[SCANNER].evidence
+    assert scanner["refusals"] == scanner["connections"] == 261
+    assert "User unknown" in scanner["refused"]
+    removed = by_subject[f"exempt/rate/{GONE}"]
+    assert "2026-10-31" in removed.why and removed.command == f"goaway policy remove exempt/rate/{GONE}"
+    assert "never seen" in by_subject["exempt/rate/198.51.100.0/28"].why
+    assert "expired on 2026-11-20" in by_subject["exempt/dnsbl/192.0.2.99"].why
+
+
+def test_figures_and_series_add_up(november: Month) -> None:
+    assert november.total is not None and november.before is not None
+    assert (
+        november.total.counts["refusals"] == sum(sum(day.refusals.values()) for day in november.daily) == 391
+    )
+    assert november.total.counts["connections"] == sum(count for _, _, count in november.hourly)
+    assert len(november.daily) == 30
+    spoken: dict[str, int] = {}
+    for day in november.daily:
+        for trigger, count in day.refusals.items():
+            spoken[trigger] = spoken.get(trigger, 0) + count
+    assert spoken == {"rate": 60, "reputation": 10, "greylist": 120, "the MTA's own rules": 201}
+    assert sum(spoken.values()) - spoken["the MTA's own rules"] == november.total.counts["go_aways"]
+    assert [it.row.name for it in november.refused][:2] == [SCANNER, GREYLISTED]
+    assert november.refused[0].reasons[0] == ("550 5.1.1 Recipient address rejected: User unknown", 201)
+    assert [it.number for it in november.changes] == [2]
+
+
+def test_months_are_compared(november: Month, settings: ClickHouseSettings) -> None:
+    found = {it.client: it for it in november.compared}
+    assert (found[GONE].what, found[GONE].connections) == ("gone", (0, 31 * 12))
+    assert (found[NEW_CLIENT].what, found[NEW_CLIENT].messages) == ("new", (300, 0))
+    assert found[SCANNER].what == "new" and PARTNER not in found and MONITOR not in found
+    assert NEW.startswith("2001:db8:5:")
+    october = reviewed(settings, OCTOBER, NOVEMBER)
+    assert october.compared == () and any("nothing to compare" in it for it in october.remarks)
+    assert any(
+        "too late to say" in it
+        for it in reviewed(settings, OCTOBER, NOVEMBER, thresholds=Thresholds()).remarks
+    )
+
+
+def test_an_exemption_that_is_young_or_used_stays(settings: ClickHouseSettings) -> None:
+    def removed(**given: Any) -> set[str]:
+        found = reviewed(settings, NOVEMBER, DECEMBER, **given)
+        return {it.subject for it in found.proposals if it.kind == "remove"}
+
+    young: Entries = {"exempt/dnsbl/192.0.2.77": {}}  # five days old
+    assert removed(entries=young) == set()
+    assert removed(entries=young, thresholds=Thresholds(stale_days=4)) == {"exempt/dnsbl/192.0.2.77"}
+    for used in (
+        "2001:db8:5::25",
+        "2001:db8:5::/64",
+        "2001:db8::/32",
+        f"{PARTNER}",
+        "192.0.2.0/28",
+        "192.0.0.0/8",
+    ):
+        assert removed(entries={f"exempt/rate/{used}": {}}) == set(), used
+    for unused in ("2001:db8:5::26", "2001:db8:6::/64", "192.0.2.11", "192.0.2.64/26", "10.0.0.0/8"):
+        assert removed(entries={f"exempt/rate/{unused}": {}}) == {f"exempt/rate/{unused}"}, unused
+
+
+def test_what_is_exempt_or_blocked_is_not_proposed_again(settings: ClickHouseSettings) -> None:
+    entries: Entries = {f"exempt/rate/{MONITOR}": {}, f"blocks/{SCANNER}": {}}
+    found = kinds(reviewed(settings, NOVEMBER, DECEMBER, entries=entries))
+    assert MONITOR not in found and SCANNER not in found and PARTNER in found
+
+
+def test_thresholds_scale_to_the_days_there_is_data_of(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    try:
+        Recorder(store.settings).log(SAMPLE)
+        found = reviewed(store.settings, NOVEMBER, DECEMBER, entries={}, thresholds=Thresholds())
+        assert (found.days, found.scaled.block_from, found.scaled.exempt_from) == (1, 10, 34)
+        assert kinds(found) == {
+            "192.0.2.10": "exempt",  # the sample's monitor
+            "198.51.100.23": "block",  # its scanner
+            "203.0.113.200": "block",  # who holds fifteen connections open
+            "203.0.113.66": "look",  # its burst
+        }
+        whole = reviewed(store.settings, NOVEMBER, DECEMBER, entries={}, thresholds=Thresholds(), days=30)
+        assert kinds(whole) == {"198.51.100.23": "block"}
+        assert len(events_of(SAMPLE)) > 1000
+    finally:
+        store.child.stop()
+
+
+def test_the_command_writes_every_form(settings: ClickHouseSettings, tmp_path: Path) -> None:
+    page, folder, file = tmp_path / "a.html", tmp_path / "tables", tmp_path / "a.csv"
+    arguments = ("audit", "--month", "2026-11", "--unused-days", "20")
+    done = goaway(settings, *arguments, "--json", "--html", str(page), "--csv", str(folder))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert {it["kind"] for it in found["proposals"]} == {"exempt", "block", "remove", "look"}
+    assert found["days"] == 30 and found["policy_changes"][0]["who"] == "=bert"
+    text = page.read_text()
+    assert text.startswith("<!doctype html>") and "Audit of 2026-11" in text and "<script" not in text
+    names = {it.name for it in folder.iterdir()}
+    assert {"proposals.csv", "top.csv", "refused.csv", "compared.csv", "policy_changes.csv"} <= names
+    with (folder / "policy_changes.csv").open(encoding="utf-8-sig", newline="") as opened:
+        assert next(csv.DictReader(opened))["who"] == "'=bert"
+    assert goaway(settings, *arguments, "--csv", str(file)).returncode == 0
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    assert {row["subject"]: row["kind"] for row in rows}[SCANNER] == "block"
+    shown = goaway(settings, *arguments)
+    assert "To exempt (2)" in shown.stdout and f"goaway deny {SCANNER} --expires 90d" in shown.stdout
+    assert goaway(settings, "audit", "--month", "2026-13").returncode == 2
+    assert goaway(settings, *arguments, "--html", "/nonexistent/x.html").returncode == 4
+    assert "Nothing was seen" in goaway(settings, "audit", "--month", "2020-01").stdout

@@ -1,0 +1,161 @@
+"""Whom a month's facts suggest to exempt, to block, or to look at."""
+
+import shlex
+from typing import Any, Final
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.audit.facts import Facts, Rhythm, gap, times
+from streams.audit.proposals import Proposal, Thresholds, crowded, judge, network_around, together
+from streams.audit.stats import COUNTERS
+from streams.cli.main import goaway
+from streams.model.client import parse_network
+from streams.model.instant import parse_instant
+from streams.model.policy import Block, Exemption, NetworkRule, Policy
+from streams.model.standing import PolicyIndex
+
+AT: Final = parse_instant("2026-12-01T00:00:00Z")
+PLAIN: Final = PolicyIndex(Policy())
+CLOCK: Final = Rhythm(60.0, 1.0, 4000)
+POLITE: Final = (("ehlo=2 starttls=1 quit=1 commands=4", 4000),)
+
+
+def parsed_command(text: str) -> None:
+    """Fail where `goaway` does not take this command line."""
+    program, name, *arguments = shlex.split(text)
+    assert program == "goaway"
+    command = goaway.get_command(click.Context(goaway), name)
+    assert command is not None
+    command.make_context(name, arguments)
+
+
+def facts(client: str = "198.51.100.7", **given_: Any) -> Facts:
+    counts = {name: given_.pop(name, 0) for name in COUNTERS}
+    return Facts(
+        client=client, counts=counts, days=given_.pop("days", 30), hours=given_.pop("hours", 300), **given_
+    )
+
+
+def judged(it: Facts, policy: PolicyIndex = PLAIN) -> Proposal | None:
+    found = judge([it], policy, Thresholds(), AT, "2026-11")
+    return found[0] if found else None
+
+
+def kind(it: Facts, policy: PolicyIndex = PLAIN) -> str:
+    found = judged(it, policy)
+    return found.kind if found else ""
+
+
+def test_a_monitor_is_told_from_a_scanner() -> None:
+    monitor = facts(connections=4000, rhythm=CLOCK, sessions=POLITE)
+    found = judged(monitor)
+    assert found is not None and found.kind == "exempt"
+    assert "a monitor: connects every 60 s" in found.why
+    assert kind(facts(connections=4000, rhythm=CLOCK, sessions=POLITE, messages=2, requests=2)) == "exempt"
+    spoilt: list[dict[str, Any]] = [
+        {"rhythm": Rhythm(60.0, 0.5, 4000)},  # at no regular time
+        {"rhythm": Rhythm(0.8, 1.0, 4000)},  # in a hurry
+        {"rhythm": Rhythm(60.0, 1.0, 5)},  # too few to know
+        {"rhythm": None},
+        {"sessions": (("ehlo=1 mail=0/1 commands=1/2", 4000),)},  # breaks off after MAIL
+        {"sessions": (("ehlo=1 commands=1", 4000),)},  # holds the connection open
+        {"sessions": (("ehlo=1 auth=0/1 quit=1 commands=2/3", 4000),)},
+        {"sessions": (("", 4000),)},  # nothing is known of what it said
+        {"requests": 4000, "refusals": 4000},
+        {"violations": 1},
+        {"login_failures": 1},
+        {"blocks": 1},
+    ]
+    for change in spoilt:
+        assert (
+            kind(facts(**{"connections": 4000, "rhythm": CLOCK, "sessions": POLITE} | change)) == "block"
+        ), change
+
+
+@pytest.mark.parametrize(
+    ("given_", "expected"),
+    [
+        ({"connections": 1000, "messages": 900}, "exempt"),
+        ({"connections": 999, "messages": 900}, ""),
+        ({"connections": 5000, "messages": 900, "refusals": 901}, "look"),
+        ({"connections": 5000, "messages": 900, "refusals": 2000, "go_aways": 2000}, "exempt"),
+        ({"connections": 5000, "messages": 900, "violations": 901}, "look"),
+        ({"connections": 5000, "messages": 900, "hours": 3}, "look"),
+        ({"connections": 100, "refusals": 100}, "block"),
+        ({"connections": 99, "refusals": 99}, ""),
+        ({"connections": 100, "refusals": 100, "go_aways": 100, "deferrals": 100}, "look"),
+        ({"connections": 100, "refusals": 100, "go_aways": 99, "deferrals": 99}, "block"),
+        ({"connections": 100, "logins": 1}, "look"),
+        ({"client": "127.0.0.1", "connections": 100}, "look"),
+        ({"client": "192.168.1.7", "connections": 100}, "look"),  # the internal network of the defaults
+        ({"client": "policy", "connections": 100}, ""),
+        ({"client": "2001:db8:1::/64", "connections": 100}, "block"),
+    ],
+)
+def test_thresholds_and_exceptions(given_: dict[str, Any], expected: str) -> None:
+    assert kind(facts(**given_)) == expected
+
+
+def test_what_the_policy_says_already_is_not_proposed() -> None:
+    network = parse_network("198.51.100.0/24")
+    sender, scanner = facts(connections=2000, messages=2000), facts(connections=200)
+    for module, silent in (("rate", True), ("dnsbl", False)):
+        exempt = PolicyIndex(Policy(exemptions=(Exemption(module=module, network=network),)))
+        assert (kind(sender, exempt) == "") is silent
+        assert (kind(scanner, exempt) == "") is silent
+    ended = PolicyIndex(Policy(exemptions=(Exemption(module="rate", network=network, expires=AT),)))
+    assert kind(sender, ended) == "exempt"
+    assert kind(scanner, PolicyIndex(Policy(blocks=(Block(network=network),)))) == ""
+
+
+def test_commands_are_such_as_goaway_takes() -> None:
+    for it in (
+        facts(connections=2000, messages=2000),
+        facts(connections=200),
+        facts("2001:db8:1::/64", connections=200),
+        facts(connections=5000, messages=9, refusals=901),
+    ):
+        found = judged(it)
+        assert found is not None
+        parsed_command(found.command)
+
+
+@given(st.integers(1, 31), st.integers(28, 31))
+def test_thresholds_scale_with_the_days_there_is_data_of(days: int, of: int) -> None:
+    found = Thresholds().scaled(days, of)
+    if days >= of:
+        assert found == Thresholds()
+    assert 10 <= found.block_from <= 100 and 32 <= found.exempt_from <= 1000
+    assert found.block_from >= 100 * days / of or days >= of
+    assert Thresholds(block_from=4).scaled(1, 30).block_from == 4  # never above what was asked for
+
+
+def neighbours(count: int, network: str = "198.18.7") -> list[Proposal]:
+    scanners = [facts(f"{network}.{last}", connections=200 + last) for last in range(count)]
+    return judge(scanners, PLAIN, Thresholds(), AT, "2026-11")
+
+
+def test_a_network_is_proposed_where_nobody_in_it_delivers() -> None:
+    some = neighbours(5)
+    assert list(crowded(some)) == ["198.18.7.0/24"]
+    [whole] = together(some, {"198.18.7.0/24": 0}, PLAIN, "2026-11")
+    assert (whole.kind, whole.subject, whole.evidence["clients"]) == ("block", "198.18.7.0/24", 5)
+    assert whole.evidence["connections"] == sum(it.evidence["connections"] for it in some)
+    parsed_command(whole.command)
+    assert len(together(some, {"198.18.7.0/24": 1}, PLAIN, "2026-11")) == 5
+    assert len(together(some, {}, PLAIN, "2026-11")) == 5  # not known: not proposed
+    assert crowded(neighbours(4)) == {}
+    ours = NetworkRule(network=parse_network("198.18.7.240/28"), name="", limits=Policy().limits)
+    named = PolicyIndex(Policy(networks=(ours,)))
+    assert len(together(some, {"198.18.7.0/24": 0}, named, "2026-11")) == 5
+
+
+def test_words() -> None:
+    assert network_around("2001:db8:1:2::/64") == "2001:db8:1::/48"
+    assert network_around("192.0.0.0/16") == "192.0.0.0/16"
+    spans = [gap(Rhythm(it, 1.0, 9)) for it in (0.702, 60.0, 600.0, 3600.0, 86_400.0)]
+    assert spans == ["0.702 s", "60 s", "10 min", "60 min", "24 h"]
+    assert (times(1, "refusal"), times(2, "refusal")) == ("1 refusal", "2 refusals")

@@ -1,0 +1,180 @@
+"""What a search is made of, without a database: ids, cursors, keys of an address, whose block stood."""
+
+from ipaddress import ip_network
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.audit.hits import Cursor, block_at, instant_of_short, parse_cursor, short_id, spoken_by
+from streams.audit.remedies import would_have_passed
+from streams.audit.search import pattern
+from streams.audit.stored import bounds, clients_holding
+from streams.audit.story import Story, entry_key, one_session
+from streams.cli.tables import cell, spreadsheet
+from streams.errors import InvalidValueError
+from streams.model.client import Address, Client, ClientPrefixes, parse_address, parse_network
+from streams.model.decision import Decision, Evidence, Trigger
+from streams.model.event import Event, EventKind
+from streams.model.instant import Instant, parse_instant
+
+AT: Final = parse_instant("2026-11-05T10:00:00Z")
+S: Final = 1_000_000
+
+
+def event(id_: str, kind: EventKind = "refusal", at: int = AT, code: int = 551, detail: str = "") -> Event:
+    return Event(
+        id=id_,
+        at=Instant(at),
+        kind=kind,
+        client=Client("192.0.2.7"),
+        address=Address("192.0.2.7"),
+        session="mx/1",
+        host="mx",
+        code=code,
+        detail=detail,
+    )
+
+
+def block(
+    id_: str, at: int, until: int | None, reason: str = "", trigger: Trigger = "rate", network: str = ""
+) -> Decision:
+    return Decision(
+        id=id_,
+        at=Instant(at),
+        until=None if until is None else Instant(until),
+        action="block",
+        client=Client("192.0.2.7"),
+        address=Address("192.0.2.7"),
+        trigger=trigger,
+        rule="requests_per_minute",
+        code=551,
+        reason=reason,
+        evidence=Evidence(count=21, limit=20, window_s=60, network=network),
+        policy="v",
+        event="e",
+        session="mx/1",
+        host="mx",
+    )
+
+
+@given(st.integers(0, 10**16), st.text("0123456789abcdef.", min_size=1, max_size=18))
+def test_a_short_id_names_its_instant_and_a_cursor_its_place(at: int, whole: str) -> None:
+    assert instant_of_short(short_id(at, whole)) == at
+    assert parse_cursor(str(Cursor(at, whole))) == Cursor(at, whole)
+
+
+@pytest.mark.parametrize("text", ["", "x", "-", "a-", "é-1", "1234567890123-x", "a b-x", "x-" + "y" * 65])
+def test_what_is_no_cursor(text: str) -> None:
+    with pytest.raises(InvalidValueError):
+        parse_cursor(text)
+
+
+@pytest.mark.parametrize("text", ["0123456789abcdef", "abc", "zz-12345", "Z-1234", "-1234", "é-1234"])
+def test_what_is_no_short_id(text: str) -> None:
+    assert instant_of_short(text) is None
+
+
+@given(st.ip_addresses(), st.integers(8, 32), st.integers(16, 128))
+def test_every_key_that_an_address_can_be_counted_under_is_known(address: object, v4: int, v6: int) -> None:
+    own = parse_address(str(address))
+    client = ClientPrefixes(ipv4=v4, ipv6=v6).client_of(own)
+    assert client in clients_holding(parse_network(own))
+
+
+@given(st.ip_addresses(v=4), st.integers(24, 32), st.integers(8, 32), st.data())
+def test_keys_of_a_network_are_those_of_its_addresses(
+    address: object, length: int, v4: int, data: st.DataObject
+) -> None:
+    network = ip_network(f"{address}/{length}", strict=False)
+    inside = network[data.draw(st.integers(0, network.num_addresses - 1))]
+    client = ClientPrefixes(ipv4=v4).client_of(parse_address(str(inside)))
+    assert client in clients_holding(network)
+
+
+def test_large_networks_have_too_many_keys() -> None:
+    assert clients_holding(parse_network("192.0.2.0/23")) == []
+    assert bounds(parse_network("192.0.2.0/23")) == ("::ffff:192.0.2.0", "::ffff:192.0.3.255")
+    assert bounds(parse_network("2001:db8::/64")) == ("2001:db8::", "2001:db8::ffff:ffff:ffff:ffff")
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [("a", "%a%"), ("a*b", "a%b"), ("100%", "%100\\%%"), ("a_b", "%a\\_b%"), ("\\", "%\\\\%"), ("*", "%")],
+)
+def test_patterns_take_a_star_for_anything_and_nothing_else(text: str, made: str) -> None:
+    assert pattern(text) == made
+
+
+@pytest.mark.parametrize(
+    ("detail", "trigger"),
+    [
+        ("551 5.7.1 <x[192.0.2.7]>: Client host rejected: Go away: exceeded connection rate limit", "rate"),
+        ("571 5.7.1 Go away: IP listed in DNSBL: [Spamhaus]", "reputation"),
+        ("451 4.7.1 Go away: greylisted, retry in 600 s", "greylist"),
+        ("571 5.7.1 Go away: greylist policy: no retry", "greylist"),
+        ("551 5.7.1 Go away: SMTP protocol violation: missing HELO", "protocol"),
+        ("551 5.7.1 Go away: blocked by administrator: spam", "blocklist"),
+        ("550 5.1.1 User unknown", ""),
+        ("exceeded connection rate limit", ""),
+    ],
+)
+def test_the_text_says_who_refused(detail: str, trigger: str) -> None:
+    assert spoken_by(detail) == trigger
+
+
+def test_the_block_that_stood_is_the_one_whose_reason_is_logged() -> None:
+    rate = block("r", AT - 10 * S, AT + 10 * S, "exceeded connection rate limit")
+    listed = block("l", AT - 5 * S, None, "IP listed in DNSBL: [Z]", "reputation")
+    old = block("o", AT - 99 * S, AT, "exceeded connection rate limit")
+    later = block("n", AT + 1, None, "exceeded connection rate limit")
+    newest_first = [later, listed, rate, old]
+    refused = event("x", detail="Go away: exceeded connection rate limit")
+    assert block_at(newest_first, refused) is rate
+    assert block_at(newest_first, event("x", detail="Go away: other words")) is listed
+    assert block_at([old, later], refused) is None  # one has ended at this very instant, one has not begun
+    assert block_at(newest_first, event("x", code=451, detail="Go away: greylisted")) is None
+
+
+def test_a_session_ends_where_its_process_serves_the_next() -> None:
+    kinds: tuple[EventKind, ...] = (
+        *("connect", "mail", "disconnect", "message"),
+        *("connect", "mail", "mail", "disconnect", "connect", "refusal"),
+    )
+    events = [event(str(place), kind, AT + place) for place, kind in enumerate(kinds)]
+    ids = [[it.id for it in one_session(events, str(at))] for at in range(len(events))]
+    assert ids[0] == ids[1] == ids[2] == ["0", "1", "2"]
+    assert ids[4] == ids[5] == ids[6] == ids[7] == ["4", "5", "6", "7"]
+    assert ids[8] == ids[9] == ["8", "9"]
+    assert one_session(events, "absent") == []
+
+
+def told(decision: Decision | None, happened: Event | None = None) -> Story:
+    key = entry_key(decision) if decision else ""
+    return Story(happened, decision, True, (), (), "v", key, None, {}, None)
+
+
+def test_what_would_have_let_it_through_names_the_entry_that_set_the_limit() -> None:
+    commands = [it for _, it in would_have_passed(told(block("r", AT, None, network="192.0.2.0/24")))]
+    assert commands == [
+        "goaway policy set networks.192.0.2.0/24.requests_per_minute 25",
+        "goaway exempt rate 192.0.2.7",
+    ]
+    commands = [it for _, it in would_have_passed(told(block("r", AT, None)))]
+    assert commands[0] == "goaway policy set limits.requests_per_minute 25"
+    assert would_have_passed(told(None, event("x", code=550)))[0][1] == ""
+    assert would_have_passed(told(None, event("x", "connect", code=0))) == []
+
+
+def test_remote_text_is_obeyed_by_nothing() -> None:
+    assert cell("a\x1b[31m\n\u202eb") == "a\\x1b[31m\\n\\u202eb"
+    assert len(cell("x" * 999)) == 200
+    for text in ("=1+1", "+1", "-1", "@x", "\tx", "\rx"):
+        assert spreadsheet(text) == f"'{text}"
+    assert (spreadsheet(-1), spreadsheet("a=b"), spreadsheet(None), spreadsheet(True)) == (
+        "-1",
+        "a=b",
+        "",
+        "yes",
+    )

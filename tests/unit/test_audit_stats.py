@@ -1,0 +1,135 @@
+"""Which table answers, how periods are read, how a list of prefixes is."""
+
+import re
+from datetime import UTC, timedelta, timezone
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.audit.as_numbers import UNKNOWN, read_as_database
+from streams.audit.grouping import Grouping, sql_zone
+from streams.audit.stats import COUNTERS, table_for
+from streams.cli.period import local, moment_in, month_of, period
+from streams.errors import GoawayError, UsageError
+from streams.model.instant import parse_instant, rfc3339
+from streams.resources import sql_folder
+
+BERLIN = ZoneInfo("Europe/Berlin")
+KOLKATA = ZoneInfo("Asia/Kolkata")
+
+
+def test_counters_are_those_of_the_rollups() -> None:
+    text = (sql_folder() / "0008_rollups.sql").read_text(encoding="utf-8")
+    views = re.findall(r"CREATE MATERIALIZED VIEW.*?GROUP BY", text, re.DOTALL)
+    assert len(views) == 4
+    for view in views:
+        counted = dict(re.findall(r"^    (.*?) AS (\w+),?$", view, re.MULTILINE))
+        by_name = {name: how for how, name in counted.items()}
+        assert {name: by_name[name] for name in COUNTERS} == COUNTERS
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "grouping", "table"),
+    [
+        ("2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z", Grouping(), "clients_by_month"),
+        ("2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z", Grouping("day"), "clients_by_hour"),
+        ("2026-11-02T00:00:00Z", "2026-12-01T00:00:00Z", Grouping(), "clients_by_day"),
+        ("2026-11-02T01:00:00Z", "2026-12-01T00:00:00Z", Grouping("host"), "clients_by_hour"),
+        ("2026-11-02T01:01:00Z", "2026-12-01T00:00:00Z", Grouping(), "clients_by_minute"),
+        ("2026-11-02T01:01:01Z", "2026-12-01T00:00:00Z", Grouping(), "events"),
+        ("2026-11-02T00:00:00Z", "2026-12-01T00:00:00Z", Grouping("hour", KOLKATA), "clients_by_minute"),
+        ("2026-11-02T00:00:00Z", "2026-12-01T00:00:00Z", Grouping("network", KOLKATA), "clients_by_day"),
+        ("2026-11-02T00:00:00Z", "2026-12-01T00:00:00Z", Grouping("day", BERLIN), "clients_by_hour"),
+    ],
+)
+def test_the_coarsest_table_that_is_exact(start: str, end: str, grouping: Grouping, table: str) -> None:
+    assert table_for(parse_instant(start), parse_instant(end), grouping) == table
+
+
+@pytest.mark.parametrize(
+    ("zone", "name"),
+    [
+        (UTC, "UTC"),
+        (BERLIN, "Europe/Berlin"),
+        (timezone(timedelta(hours=5, minutes=30)), "Fixed/UTC+05:30:00"),
+        (timezone(-timedelta(hours=3)), "Fixed/UTC-03:00:00"),
+    ],
+)
+def test_zones_as_clickhouse_knows_them(zone: timezone, name: str) -> None:
+    assert sql_zone(zone) == name
+
+
+def test_periods() -> None:
+    first, until = period("", "2026-10-25", "", "", BERLIN)
+    assert (rfc3339(first)[:16], rfc3339(until)[:16]) == ("2026-10-24T22:00", "2026-10-25T23:00")  # 25 hours
+    first, until = period("", "", "2026-11-01", "2026-11-01T06:30", UTC)
+    assert (rfc3339(first)[:16], rfc3339(until)[:16]) == ("2026-11-01T00:00", "2026-11-01T06:30")
+    first, until = period("90m", "", "", "", UTC)
+    assert until - first == 90 * 60_000_000 and first % 60_000_000 == 0
+    first, until = period("", "", "", "", UTC)
+    assert 7 * 86_400_000_000 <= until - first < 7 * 86_400_000_000 + 3_600_000_000
+    assert first % 3_600_000_000 == 0
+    assert (
+        local(moment_in("2026-11-01T00:00:00+02:00", BERLIN, flag="--from"), BERLIN) == "2026-10-31 23:00:00"
+    )
+
+
+@pytest.mark.parametrize(
+    "given_",
+    [
+        ("1h", "2026-11-01", "", ""),
+        ("1h", "", "2026-11-01", ""),
+        ("", "2026-11-01", "", "2026-11-01"),
+        ("", "2026-13-01", "", ""),
+        ("", "yesterday", "", ""),
+        ("0h", "", "", ""),
+        ("", "", "2026-11-02", "2026-11-01"),
+        ("", "", "2026-11-02", "2026-11-02"),
+        ("", "", "nonsense", ""),
+    ],
+)
+def test_what_is_no_period(given_: tuple[str, str, str, str]) -> None:
+    with pytest.raises(UsageError, match="Try: "):
+        period(*given_, UTC)
+
+
+@given(st.integers(1970, 2298), st.integers(1, 12))
+def test_months(year: int, month: int) -> None:
+    start, end = month_of(f"{year:04d}-{month:02d}")
+    assert rfc3339(start) == f"{year:04d}-{month:02d}-01T00:00:00.000000Z"
+    assert rfc3339(end)[8:] == "01T00:00:00.000000Z"
+    assert 28 <= (end - start) / 86_400_000_000 <= 31
+
+
+@pytest.mark.parametrize("text", ["", "2026", "2026-00", "2026-13", "11-2026", "2026-1", "2299-01"])
+def test_what_is_no_month(text: str) -> None:
+    with pytest.raises(UsageError, match="2026-11"):
+        month_of(text)
+
+
+def test_a_list_of_prefixes(tmp_path: Path) -> None:
+    file = tmp_path / "as.csv"
+    rows = (
+        'prefix,as,name\n192.0.2.0/24,64496,Docs\n192.0.2.128/25,AS64497,"Docs, upper"\n'
+        "# a remark\n\n2001:db8::/32,64500,\n"
+    )
+    file.write_text("\ufeff" + rows, encoding="utf-8")
+    found = read_as_database(file)
+    assert found.name("192.0.2.7") == "AS64496 Docs"
+    assert found.name("192.0.2.200") == "AS64497 Docs, upper"
+    assert found.name("2001:db8:1::/64") == "AS64500"
+    assert found.name("198.51.100.1") == found.name("policy") == UNKNOWN
+    assert (found.longest_v4, found.longest_v6) == (25, 32)
+
+
+@pytest.mark.parametrize("row", ["192.0.2.1/24,64496,x", "192.0.2.0/24,none,x", "192.0.2.0/24", "x,1,y"])
+def test_a_bad_row_is_named_by_its_line(tmp_path: Path, row: str) -> None:
+    file = tmp_path / "as.csv"
+    file.write_text(f"prefix,as,name\n{row}\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="line 2"):
+        read_as_database(file)
+    with pytest.raises(GoawayError, match="cannot be read"):
+        read_as_database(tmp_path / "absent.csv")
