@@ -6,7 +6,7 @@ Held against `sql/`, `schemas/` and the model's own fields by tests/unit/test_sc
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from ipaddress import IPv6Address
 from operator import attrgetter
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
@@ -39,7 +39,7 @@ class Column:
     type: str
     field: str
 
-    @cached_property
+    @property
     def bounds(self) -> tuple[int, int] | None:
         """What fits, for numbers."""
         nullable = self.type.startswith("Nullable(")

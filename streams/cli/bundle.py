@@ -74,8 +74,9 @@ def bundle(
     found = list(pieces(data, policy_file, log_bytes=log_kb * 1024, with_log=with_log))
     redaction = Redaction(secrets_of(os.environ, data), whole=whole)
     members = list(_within(MAX_BYTES, _cleaned(found, redaction)))
-    manifest = _manifest(members, redaction, file.name, whole=whole)
-    _write(file, [Member("MANIFEST.txt", "", redaction.clean(manifest).encode(), ""), *members])
+    manifest = redaction.clean(_manifest(members, redaction, file.name, whole=whole))
+    there = [one for one in members if one.content or not one.note]
+    _write(file, [Member("MANIFEST.txt", "", manifest.encode("utf-8", "replace"), ""), *there])
     click.echo(manifest)
     click.echo(f"{file}: {file.stat().st_size:,} bytes, readable by you alone. Nothing was sent anywhere.")
 
@@ -89,7 +90,9 @@ def _cleaned(found: Iterable[Piece], redaction: Redaction) -> Iterator[Member]:
     for _, text in texts:
         redaction.learn(text)
     for one, text in texts:
-        if isinstance(one.content, str):
+        if one.note and not one.content:
+            clean = ""
+        elif isinstance(one.content, str):
             clean = redaction.clean(text)
         else:
             clean = json.dumps(redaction.clean_values(json.loads(text)), indent=1, ensure_ascii=False) + "\n"
@@ -114,15 +117,14 @@ def _within(limit: int, members: Iterable[Member]) -> Iterator[Member]:
 def _manifest(members: list[Member], redaction: Redaction, name: str, *, whole: bool) -> str:
     """What is in it, what was removed, what could not be had."""
     lines = [f"A support bundle of Goaway, made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "", "What is in it:"]
-    missing = [one for one in members if not one.content.strip() or one.content.strip() in {b"[]", b"{}"}]
+    missing = [one for one in members if one.note and not one.content]
     for one in members:
-        if one not in missing or not one.note:
+        if one not in missing:
             note = f" ({one.note})" if one.note else ""
             lines.append(f"  {one.name:<28} {len(one.content):>9,} bytes  {one.what}{note}")
-    asked = [one for one in missing if one.note]
-    if asked:
+    if missing:
         lines += ["", "What could not be had:"]
-        lines += [f"  {one.name:<28} {' '.join(one.note.split())[:300]}" for one in asked]
+        lines += [f"  {one.name:<28} {' '.join(one.note.split())[:300]}" for one in missing]
     lines += ["", f"What was removed ({REMOVED} stands in its place, person-1, person-2, … for names):"]
     lines += [f"  {kind}: {count:,} times" for kind, count in sorted(redaction.removed.items())]
     lines += [] if redaction.removed else ["  nothing: no secret was found"]
@@ -132,7 +134,7 @@ def _manifest(members: list[Member], redaction: Redaction, name: str, *, whole: 
 
 
 def _write(file: Path, members: Iterable[Member]) -> None:
-    """The archive, readable by its owner alone, there whole or not at all. No names of this machine's users."""
+    """The archive, readable by its owner alone, there whole or not at all; it names no user of this machine."""
     made = int(time.time())
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as archive:

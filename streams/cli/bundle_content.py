@@ -144,7 +144,7 @@ def _ask(name: str, what: str, arguments: Sequence[str]) -> Piece:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            errors="replace",
+            errors="surrogateescape",
             check=False,
             timeout=ASK_S,
         )
@@ -217,7 +217,7 @@ def _tail(name: str, what: str, file: Path, size: int) -> Piece:
     if length > size:
         content = content.partition(b"\n")[2]
     note = f"the last {len(content):,} of {length:,} bytes" if length > size else ""
-    text = content.decode("utf-8", "replace")
+    text = content.decode("utf-8", "surrogateescape")
     return Piece(name, what, _as_json(name, text) if not note else text, note)
 
 

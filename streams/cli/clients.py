@@ -133,7 +133,7 @@ def _say(subject: _Subject, index: PolicyIndex, left: set[Client], at: int, *, l
     for stands in subject.stands:
         decision = stands.decision
         module = MODULE_OF[decision.trigger]
-        until = f" until {rfc3339(decision.until)}" if decision.until else ""
+        until = f" until {rfc3339(decision.until)[:19]}Z" if decision.until else ""
         click.echo(
             f"{name}: released from {decision.trigger} ({decision.reason}{until}); it {RETURNS[module]}"
         )

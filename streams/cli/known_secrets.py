@@ -46,7 +46,7 @@ def secrets_of(environ: Mapping[str, str], data: Path) -> Iterator[str]:
 def _content(file: Path) -> str:
     try:
         with file.open("rb") as opened:
-            return opened.read(_MAX_SECRET_FILE).decode("utf-8", "replace")
+            return opened.read(_MAX_SECRET_FILE).decode("utf-8", "surrogateescape")
     except OSError:
         return ""
 

@@ -101,10 +101,8 @@ def say(changing: Changing, attempt: Attempt, change: Change | None, *, done: Se
         click.secho(f"note: {remark}", fg="yellow")
     for line in done:
         click.echo(line)
-    click.echo(
-        f"change {change.number} by {change.who}, version {change.version}, on Kafka at "
-        f"{changing.kafka.bootstrap}. To take it back: {undo_command(change)}"
-    )
+    click.echo(f"change {change.number} by {change.who}, version {change.version}")
+    click.echo(f"To take it back: {undo_command(change)}")
 
 
 def undo_command(change: Change) -> str:

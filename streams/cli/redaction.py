@@ -198,9 +198,9 @@ def _spellings(secret: str) -> Iterator[str]:
     yield json.dumps(secret)[1:-1]
     yield json.dumps(secret, ensure_ascii=False)[1:-1]
     yield repr(secret)[1:-1]
-    yield quote(secret, safe="")
-    yield quote_plus(secret)
-    yield quote(secret)
+    for quoting in (quote, quote_plus):
+        yield quoting(secret, safe="", errors="surrogateescape")
+        yield quoting(secret, safe="/", errors="surrogateescape")
     yield escape(secret)
     if len(secret) >= SHORT:
         raw = secret.encode("utf-8", "surrogateescape")

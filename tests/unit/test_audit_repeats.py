@@ -12,7 +12,7 @@ from streams.topics import EVENTS
 from streams.wire.frames import encode_frame
 
 
-def event(position: int, source: str = "a") -> Event:
+def event(position: int, source: str) -> Event:
     return Event(
         id=f"{position:016x}",
         at=Instant(1),
@@ -26,32 +26,35 @@ def event(position: int, source: str = "a") -> Event:
     )
 
 
-def positions(events: list[Event]) -> list[int]:
-    return [each.position for each in events]
+def new(reached: Reached, partition: int, *events: tuple[int, str]) -> list[int]:
+    """Positions of the events that are new."""
+    positions = [position for position, _ in events]
+    found = reached.new(partition, [source for _, source in events], positions)
+    return positions if found is None else [positions[at] for at in found]
 
 
 def test_a_frame_sent_again_is_skipped_and_the_rest_of_it_kept() -> None:
     reached = Reached()
-    assert positions(reached.new(0, [event(0), event(5), event(5)])) == [0, 5, 5]
-    assert positions(reached.new(0, [event(0), event(5), event(5)])) == []
-    assert positions(reached.new(0, [event(5), event(9)])) == [9]
+    assert new(reached, 0, (0, "a"), (5, "a"), (5, "a")) == [0, 5, 5]
+    assert new(reached, 0, (0, "a"), (5, "a"), (5, "a")) == []
+    assert new(reached, 0, (5, "a"), (9, "a")) == [9]
     assert reached.sources(0) == {"a": 9}
 
 
 def test_sources_and_partitions_are_each_their_own() -> None:
     reached = Reached()
-    reached.new(0, [event(5)])
-    assert positions(reached.new(1, [event(5)])) == [5]
-    assert positions(reached.new(0, [event(5, "b"), event(5, "")])) == [5, 5]
-    assert positions(reached.new(0, [event(5, "")])) == [5]  # without a source nothing is told
+    new(reached, 0, (5, "a"))
+    assert new(reached, 1, (5, "a")) == [5]
+    assert new(reached, 0, (5, "b"), (6, "")) == [5, 6]
+    assert new(reached, 0, (6, "")) == [6]  # without a source nothing is told
 
 
 def test_the_source_not_heard_of_for_longest_is_forgotten() -> None:
     reached = Reached()
     for number in range(MAX_SOURCES):
-        reached.new(0, [event(1, f"s{number}")])
-    reached.new(0, [event(2, "s0")])
-    reached.new(0, [event(1, "new")])
+        new(reached, 0, (1, f"s{number}"))
+    new(reached, 0, (2, "s0"))
+    new(reached, 0, (1, "new"))
     known = reached.sources(0)
     assert len(known) == MAX_SOURCES
     assert "s1" not in known
@@ -61,7 +64,7 @@ def test_the_source_not_heard_of_for_longest_is_forgotten() -> None:
 FRAMES = st.lists(
     st.tuples(
         st.integers(0, 1),
-        st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["a", "b", ""])), max_size=4),
+        st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["a", "b", ""])), min_size=1, max_size=4),
     ),
     max_size=12,
 )
@@ -71,13 +74,12 @@ FRAMES = st.lists(
 def test_going_on_from_what_was_kept_is_going_on(
     frames: list[tuple[int, list[tuple[int, str]]]], cut: int
 ) -> None:
-    made = [(partition, [event(*each) for each in frame]) for partition, frame in frames]
     whole = Reached()
-    expected = [whole.new(partition, frame) for partition, frame in made]
+    expected = [new(whole, partition, *frame) for partition, frame in frames]
     begun = Reached()
-    found = [begun.new(partition, frame) for partition, frame in made[:cut]]
+    found = [new(begun, partition, *frame) for partition, frame in frames[:cut]]
     resumed = Reached({partition: begun.sources(partition) for partition in (0, 1)})
-    found += [resumed.new(partition, frame) for partition, frame in made[cut:]]
+    found += [new(resumed, partition, *frame) for partition, frame in frames[cut:]]
     assert found == expected
     assert [list(resumed.sources(p).items()) for p in (0, 1)] == [
         list(whole.sources(p).items()) for p in (0, 1)
@@ -86,8 +88,8 @@ def test_going_on_from_what_was_kept_is_going_on(
 
 def test_rows_of_a_topic_leave_repeats_out_and_count_them() -> None:
     rows = TopicRows(EVENTS, Reached({3: {"a": 5}}))
-    rows.add(Record(EVENTS, 3, 7, Instant(1), encode_frame([event(5), event(6)]) + b"garbage\n"))
-    rows.add(Record(EVENTS, 3, 8, Instant(1), encode_frame([event(6), event(7)])))
+    rows.add(Record(EVENTS, 3, 7, Instant(1), encode_frame([event(5, "a"), event(6, "a")]) + b"garbage\n"))
+    rows.add(Record(EVENTS, 3, 8, Instant(1), encode_frame([event(6, "a"), event(7, "a")])))
     assert rows.rows is not None
     columns = dict(zip(rows.rows.table.names, rows.rows.columns(1), strict=True))
     assert columns["position"] == [6, 7]

@@ -1,7 +1,7 @@
 """Pushing into Grafana: twice is once, what was changed there comes back, and a secret is never said.
 
-Not every machine has a Grafana, so a small server answers here as Grafana's HTTP API is documented to:
-it keeps folders, data sources, dashboards and alert rules, adds of its own what Grafana adds, and refuses what it
+Not every machine has a Grafana, so a small server answers here as the HTTP API of Grafana is documented. It
+keeps folders, data sources, dashboards and alert rules, adds what Grafana adds of its own, and refuses what that
 refuses.
 """
 
