@@ -50,6 +50,7 @@ def run_sink(
                 stop.wait(wait_s)
         speaker.say("stopped")
     finally:
+        sink.close()
         reader.close()
         clickhouse.close()
 

@@ -134,7 +134,7 @@ def _manifest(members: list[Member], redaction: Redaction, name: str, *, whole: 
 
 
 def _write(file: Path, members: Iterable[Member]) -> None:
-    """The archive, readable by its owner alone, there whole or not at all; it names no user of this machine."""
+    """The archive, readable by its owner alone, whole or not at all. It names no user of this machine."""
     made = int(time.time())
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as archive:

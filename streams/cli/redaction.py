@@ -18,6 +18,9 @@ from streams.cli.known_secrets import SHORT
 
 REMOVED: Final = "[removed]"
 
+_TELLING: Final = re.compile(r"(?=.*\d)[^\s\[\]]{8,4096}|[^\s\[\]]{20,4096}")
+"""What a secret looks like that is no word of a language, as `wrong` in `password: wrong` is."""
+
 _PEM: Final = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
 )
@@ -85,15 +88,19 @@ class Redaction:
         self.removed: Counter[str] = Counter()
 
     def learn(self, text: str) -> None:
-        """Take note of DNSBL customers' keys that a text names: they are secrets wherever they stand."""
-        keys = {
+        """Take note of what a text shows to be a secret: it is one wherever else it stands."""
+        shown = {
             found.group()
             for pattern in (_OF_PROVIDER, _KEY_LABEL)
             for found in pattern.finditer(text)
             if found.group().lower() not in _PUBLIC_LABELS
         }
-        if not keys <= self._secrets:
-            self._secrets |= keys
+        values = [found.group(2) for found in _NAMED.finditer(text)]
+        values += [found.group()[len(found.group(1)) :] for found in _CREDENTIALS.finditer(text)]
+        values += [found.group()[len(found.group(1)) :] for found in _AFTER_AUTH.finditer(text)]
+        shown |= {value for it in values if _TELLING.fullmatch(value := it.strip("\\\"' "))}
+        if not shown <= self._secrets:
+            self._secrets |= shown
             self._literal = _any_of(self._secrets)
 
     def clean(self, text: str) -> str:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from streams.dashboards.activity import CLIENT, activity
-from streams.dashboards.common import CLIENTS, EVIDENCE, UNTIL, counted_panels
+from streams.dashboards.common import CLIENTS, EVIDENCE, counted_panels
 from streams.dashboards.panels import Panel, Screen
 
 _SEEN: Final = f"FROM events WHERE {CLIENT} AND $__timeFilter(at)"
@@ -57,15 +57,15 @@ OF_CLIENT: Final = Screen(
             "SELECT * FROM ("  # noqa: S608
             f"SELECT at AS time, if(shadow, concat(action, ' (shadow)'), toString(action)) AS what,"
             " toString(trigger) AS trigger, toString(rule) AS rule,"
-            f" {EVIDENCE} AS evidence, reason, {UNTIL} AS until, toString(policy) AS policy"
+            f" {EVIDENCE} AS evidence, reason, until, toString(policy) AS policy"
             f" FROM decisions WHERE {CLIENT} AND $__timeFilter(at) LIMIT 1 BY id"
             " UNION ALL SELECT at, 'warning', toString(about), toString(rule),"
-            f" {EVIDENCE}, text, '', toString(policy) FROM warnings"
+            f" {EVIDENCE}, text, NULL, toString(policy) FROM warnings"
             f" WHERE {CLIENT} AND $__timeFilter(at) LIMIT 1 BY id"
             ") ORDER BY time DESC LIMIT 100",
             24,
             8,
-            about="Until when in UTC; policy: the version in force then.",
+            about="Policy: the version in force then.",
         ),
         Panel(
             "Names it gave",

@@ -27,9 +27,6 @@ EVIDENCE: Final = (
 )
 """What was counted, of what limit."""
 
-UNTIL: Final = "if(isNull(until), 'the entry is removed', formatDateTime(assumeNotNull(until), '%F %T'))"
-"""When a decision ends, UTC."""
-
 
 def counted_panels(where: str) -> tuple[Panel, ...]:
     """Connections, messages and refusals over time, side by side."""

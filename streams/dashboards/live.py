@@ -3,7 +3,7 @@
 from typing import Final
 
 from streams.dashboards.activity import HOST, activity
-from streams.dashboards.common import BLOCKS_BY_TRIGGER, EVIDENCE, HOSTS, UNTIL, counted_panels
+from streams.dashboards.common import BLOCKS_BY_TRIGGER, EVIDENCE, HOSTS, counted_panels
 from streams.dashboards.panels import Panel, Screen
 
 LIVE: Final = Screen(
@@ -31,19 +31,20 @@ LIVE: Final = Screen(
             "Refused at the end of this period",
             "table",
             "SELECT client, trigger, last.2 AS reason, last.3 AS until FROM ("  # noqa: S608
-            f" SELECT client, trigger, argMax((action, reason, {UNTIL}, ifNull(until, $__toTime + 1)),"
-            " (at, kafka_partition, kafka_offset)) AS last FROM decisions"
+            " SELECT client, trigger, argMax((action, reason, until), (at, kafka_partition, kafka_offset))"
+            " AS last FROM decisions"
             " WHERE at > $__toTime - INTERVAL 30 DAY AND at <= $__toTime AND action IN ('block', 'release')"
             f" AND NOT shadow AND {HOST} GROUP BY client, trigger"
-            ") WHERE last.1 = 'block' AND last.4 > $__toTime ORDER BY until DESC, client LIMIT 50",
+            ") WHERE last.1 = 'block' AND (isNull(until) OR until > $__toTime)"
+            " ORDER BY until DESC NULLS FIRST, client LIMIT 50",
             16,
-            about="Blocks that stand, of the last 30 days; until when in UTC.",
+            about="Of the last 30 days. Until is empty where it is as long as the policy says so.",
         ),
         Panel(
             "Newest decisions",
             "table",
             "SELECT at AS time, client, action AS decision, code, reason, rule,"  # noqa: S608
-            f" {EVIDENCE} AS evidence, {UNTIL} AS until FROM decisions"
+            f" {EVIDENCE} AS evidence, until FROM decisions"
             f" WHERE $__timeFilter(at) AND action IN ('block', 'release') AND NOT shadow AND {HOST}"
             " ORDER BY at DESC, client LIMIT 1 BY id LIMIT 50",
             24,

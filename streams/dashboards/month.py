@@ -15,7 +15,7 @@ _DAYS: Final = (
     f" AND {HOST}"
 )
 _CLIENT_COLUMNS: Final = (
-    "SELECT client, sum(connections) AS connections, sum(requests) AS `MAIL requests`,"
+    "SELECT client, sum(connections) AS connections, sum(requests) AS requests,"
     " sum(messages) AS messages, sum(refusals) AS refused, max(last_at) AS last "
 )
 _BLOCKED: Final = (

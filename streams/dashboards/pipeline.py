@@ -20,7 +20,7 @@ PIPELINE: Final = Screen(
     "Whether everything arrives, how late, and what could not be read.",
     (
         Panel(
-            "Newest event is",
+            "Age of the newest event",
             "stats",
             NEWEST_AGE_S,
             6,

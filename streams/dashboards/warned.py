@@ -7,6 +7,10 @@ from streams.dashboards.common import EVIDENCE, HOSTS
 from streams.dashboards.panels import Panel, Screen
 
 _LIMIT: Final = f"FROM warnings WHERE $__timeFilter(at) AND about = 'limit' AND {HOST}"
+_BLOCKED: Final = (
+    "SELECT client FROM decisions WHERE $__timeFilter(at) AND action = 'block' AND NOT shadow"
+    " AND trigger = 'rate'"
+)
 
 WARNED: Final = Screen(
     "goaway-warnings",
@@ -19,8 +23,7 @@ WARNED: Final = Screen(
             "SELECT uniqExactIf(id, about = 'limit') AS `close to a limit`,"  # noqa: S608
             " uniqExactIf(client, about = 'limit') AS `clients warned`,"
             " uniqExactIf(client, about = 'limit' AND client IN ("
-            "SELECT client FROM decisions WHERE $__timeFilter(at) AND action = 'block' AND NOT shadow"
-            " AND trigger = 'rate')) AS `of them blocked`,"
+            f"{_BLOCKED})) AS `of them blocked`,"
             " uniqExactIf(id, about = 'zone') AS zones, uniqExactIf(id, about = 'partner') AS partners,"
             " uniqExactIf(id, about = 'pipeline') AS pipeline"
             f" FROM warnings WHERE $__timeFilter(at) AND (about != 'limit' OR {HOST})",
@@ -37,12 +40,12 @@ WARNED: Final = Screen(
             by="rule",
         ),
         Panel(
-            "Closest to a limit",
+            "Warned, and not blocked",
             "bars",
-            "SELECT client, round(max(evidence_count / greatest(evidence_limit, 1)) * 100) AS percent "
-            f"{_LIMIT} GROUP BY client ORDER BY percent DESC, client LIMIT 10",
+            f"SELECT client, uniqExact(id) AS warnings {_LIMIT} AND client NOT IN ({_BLOCKED})"
+            " GROUP BY client ORDER BY warnings DESC, client LIMIT 10",
             12,
-            about="Highest share of the limit at which the client was warned, in %.",
+            about="Who lives close to a limit: where they are welcome, it is rather low.",
         ),
         Panel(
             "Clients warned",

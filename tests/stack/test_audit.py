@@ -60,8 +60,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseSet
 
 
 def reviewed(settings: ClickHouseSettings, start: Instant, end: Instant, **given: Any) -> Month:
-    given = {"thresholds": Thresholds(stale_days=20), "entries": EXEMPT, "now": end} | given
-    return month(settings, start, end, **given)
+    asked: dict[str, Any] = {"thresholds": Thresholds(stale_days=20), "entries": EXEMPT, "now": end} | given
+    return month(settings, start, end, **asked)
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,7 @@ SPANS: Final = {
     "year": Span(BEGINS - 200 * 86400, BEGINS + 165 * 86400),
     "empty": Span(BEGINS - 900 * 86400, BEGINS - 899 * 86400),
 }
+ENDLESS: Final = "203.0.113.99"
 SCANNER: Final = "198.51.100.23"
 QUOTES: Final = "mx' OR 1=1 --\\"
 """A host name that would end a string, or the quote that ends it, if it were put in as it is."""
@@ -58,6 +59,8 @@ class Recorded:
         self.clickhouse = ClickHouse(store.settings)
         self.events = [*events_of(SAMPLE), *_EXTRA]
         outcomes = list(replay(PolicyIndex(Policy()), self.events))
+        first = next(it for it in outcomes if isinstance(it, Decision))
+        outcomes.append(msgspec.structs.replace(first, id="endless", until=None, client=Client(ENDLESS)))
         self.decisions = [it for it in outcomes if isinstance(it, Decision)]
         self.warnings = [it for it in outcomes if isinstance(it, LimitWarning)]
         self.shadow = msgspec.structs.replace(self.decisions[0], id="shadow", shadow=True)
@@ -219,6 +222,7 @@ def test_who_is_refused_at_the_end_of_the_period(recorded: Recorded) -> None:
     assert SCANNER in standing(begins + 1)
     assert SCANNER in standing(ends - 1)
     assert SCANNER not in standing(ends + 1)
+    assert ENDLESS in standing(ends + 86400)
 
 
 def test_warnings_of_limits_and_of_other_things(recorded: Recorded) -> None:

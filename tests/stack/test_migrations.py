@@ -1,9 +1,11 @@
 """Migrations on the real engine."""
 
+import json
 from collections.abc import Iterator
 from typing import Final
 
 import pytest
+from click.testing import CliRunner
 
 from streams.audit import migrations
 from streams.audit.clickhouse import ClickHouse, StorageError
@@ -11,6 +13,7 @@ from streams.audit.cluster import for_cluster
 from streams.audit.migrations import Migration, MigrationError, due, migrate, read_migrations
 from streams.audit.retention import KEPT, keep, kept, older
 from streams.audit.tables import PLACE, TABLES
+from streams.cli.db import db as db_commands
 from streams.config import ClickHouseSettings
 from streams.embedded.clickhouse import EmbeddedClickHouse
 from streams.errors import GoawayError
@@ -164,3 +167,35 @@ def test_retention_is_set_shown_and_taken_back(clickhouse: ClickHouse) -> None:
         keep(clickhouse, name, None)
         keep(clickhouse, name, None)
     assert {each.days for each in kept(clickhouse)} == {None}
+
+
+def said(clickhouse: ClickHouse, settings: ClickHouseSettings, *arguments: str, code: int = 0) -> str:
+    """What `goaway db …` prints."""
+    environment = {
+        "GOAWAY_CLICKHOUSE": f"{settings.host}:{settings.port}",
+        "GOAWAY_CLICKHOUSE_PASSWORD": settings.password,
+        "GOAWAY_CLICKHOUSE_DATABASE": clickhouse.database,
+        "GOAWAY_DATA": "/nonexistent",
+    }
+    done = CliRunner().invoke(db_commands, arguments, env=environment)
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def test_the_commands(engine: ClickHouseSettings, clickhouse: ClickHouse) -> None:
+    def db(*arguments: str, code: int = 0) -> str:
+        return said(clickhouse, engine, *arguments, code=code)
+
+    assert "would apply 0001_events.sql: 1 statements" in db("migrate", "--dry-run")
+    assert "CREATE TABLE IF NOT EXISTS events\n" in db("migrate", "--print")
+    assert "not yet" in db("status", code=1)
+    assert "applied 0001_events.sql" in db("migrate")
+    assert db("migrate", "--dry-run") == db("migrate") == "all migrations are applied already\n"
+    assert read_migrations()[0].checksum[:12] in db("status")
+    assert "ON CLUSTER 'guards'" in db("migrate", "--print", "--cluster", "guards")
+    columns: list[list[object]] = [[1_000_000] * 3, ["192.0.2.7"] * 3, ["::ffff:192.0.2.7"] * 3]
+    clickhouse.insert("warnings", ["at", "client", "address"], columns, token="w")
+    assert "400 days" in db("retention", "--events", "400d")
+    db("retention", "--warnings", "30d", code=1)  # it asks, and nobody answers
+    answer = json.loads(db("retention", "--warnings", "30d", "--yes", "--events", "forever", "--json"))
+    assert {row["name"]: row["days"] for row in answer} == {**dict.fromkeys(KEPT), "warnings": 30}

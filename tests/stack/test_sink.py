@@ -14,7 +14,8 @@ from confluent_kafka import Producer
 from msgspec.structs import replace
 
 from streams.audit.run import run_sink
-from streams.config import KafkaSettings, Settings
+from streams.audit.veil import Veil
+from streams.config import KafkaSettings, Settings, StoringSettings
 from streams.embedded.broker import Broker, open_broker
 from streams.kafka import create_topics
 from streams.model.client import Address, Client
@@ -202,6 +203,43 @@ def test_every_topic_has_its_table(own_broker: Broker, store: Store, tmp_path: P
         (EVENTS, f"{EVENTS}/0", 0, "garbage"),
         (POLICY, f"{POLICY}/0", 0, "{}"),
     ]
+
+
+@pytest.mark.needs("tansu")
+@pytest.mark.parametrize("mode", ["hash", "domain"])
+def test_addresses_are_stored_as_the_settings_say(tmp_path: Path, store: Store, mode: str) -> None:
+    broker = open_broker("tansu", folder=tmp_path / "broker")
+    start_or_skip(broker)
+    create_topics(KafkaSettings(broker.address), partitions=2)
+    refused = replace(
+        event(1),
+        kind="rcpt",
+        sender="anna@example.net",
+        recipient="bert@example.org",
+        code=550,
+        detail="5.1.1 <bert@example.org>: Recipient address rejected: User unknown",
+    )
+    produce(broker.address, EVENTS, encode_frame([refused, event(2)]))
+    stop = threading.Event()
+    storing = StoringSettings(mode, "0123456789abcdef")
+    settings = Settings(KafkaSettings(broker.address), store.settings, storing=storing)
+    sink = threading.Thread(
+        target=run_sink, args=(settings,), kwargs={"status": StatusFile(None), "stop": stop}
+    )
+    sink.start()
+    try:
+        wait_until(lambda: store.count("events") == 2)
+    finally:
+        stop.set()
+        sink.join(30)
+        broker.stop()
+    [row] = store.rows("SELECT sender, recipient, detail FROM events WHERE code = 550")
+    veil = Veil(storing)
+    sender, recipient = veil.veiled("anna@example.net"), veil.veiled("bert@example.org")
+    assert row == (sender, recipient, f"5.1.1 <{recipient}>: Recipient address rejected: User unknown")
+    assert "anna" not in str(row)
+    assert "bert" not in str(row)
+    assert store.rows("SELECT sum(recipients_refused) FROM clients_by_day") == [(1,)]
 
 
 def test_the_sink_is_killed_again_and_again(own_broker: Broker, store: Store, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from streams.audit.stats import COUNTERS
 from streams.cli.main import goaway
 from streams.model.client import parse_network
 from streams.model.instant import parse_instant
-from streams.model.policy import Block, Exemption, NetworkRule, Policy
+from streams.model.policy import Block, Exemption, Module, NetworkRule, Policy
 from streams.model.standing import PolicyIndex
 
 AT: Final = parse_instant("2026-12-01T00:00:00Z")
@@ -69,10 +69,10 @@ def test_a_monitor_is_told_from_a_scanner() -> None:
         {"login_failures": 1},
         {"blocks": 1},
     ]
+    plain: dict[str, Any] = {"connections": 4000, "rhythm": CLOCK, "sessions": POLITE}
     for change in spoilt:
-        assert (
-            kind(facts(**{"connections": 4000, "rhythm": CLOCK, "sessions": POLITE} | change)) == "block"
-        ), change
+        spoiled: dict[str, Any] = plain | change
+        assert kind(facts(**spoiled)) == "block", change
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,8 @@ def test_thresholds_and_exceptions(given_: dict[str, Any], expected: str) -> Non
 def test_what_the_policy_says_already_is_not_proposed() -> None:
     network = parse_network("198.51.100.0/24")
     sender, scanner = facts(connections=2000, messages=2000), facts(connections=200)
-    for module, silent in (("rate", True), ("dnsbl", False)):
+    modules: tuple[tuple[Module, bool], ...] = (("rate", True), ("dnsbl", False))
+    for module, silent in modules:
         exempt = PolicyIndex(Policy(exemptions=(Exemption(module=module, network=network),)))
         assert (kind(sender, exempt) == "") is silent
         assert (kind(scanner, exempt) == "") is silent

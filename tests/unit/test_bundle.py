@@ -107,14 +107,15 @@ def log_with_everything() -> str:
     return "\n".join(lines) + "\n"
 
 
+_WHO: Final = "h.example.net[192.0.2.7]"
 MAIL_LOG: Final = f"""\
-Nov 24 10:00:01 mx1 postfix/smtpd[77]: NOQUEUE: reject: RCPT from h.example.net[192.0.2.7]: 551 5.7.1 Go away; \
+Nov 24 10:00:01 mx1 postfix/smtpd[77]: NOQUEUE: reject: RCPT from {_WHO}: 551 5.7.1 Go away; \
 from=<anna.smith@example.net> to=<bob-the-buyer@example.org> proto=ESMTP helo=<h.example.net>
-Nov 24 10:00:02 mx1 postfix/smtpd[77]: 4A1: client=h.example.net[192.0.2.7], sasl_method=PLAIN, sasl_username=carol
+Nov 24 10:00:02 mx1 postfix/smtpd[77]: 4A1: client={_WHO}, sasl_method=PLAIN, sasl_username=carol
 Nov 24 10:00:03 mx1 postfix/smtpd[77]: improper command pipelining after AUTH from u[2001:db8::1]: {ELSEWHERE}
-Nov 24 10:00:04 mx1 postfix/cleanup[9]: 4A1: warning: header Subject: Offer for Dora from h.example.net[192.0.2.7]; \
+Nov 24 10:00:04 mx1 postfix/cleanup[9]: 4A1: warning: header Subject: Offer for Dora from {_WHO}; \
 from=<info+list@example.net>
-Nov 24 10:00:05 mx1 postfix/smtpd[77]: < h.example.net[192.0.2.7]: AUTH PLAIN {ELSEWHERE}
+Nov 24 10:00:05 mx1 postfix/smtpd[77]: < {_WHO}: AUTH PLAIN {ELSEWHERE}
 Nov 24 10:00:06 mx1 dovecot: lmtp(carol)<12>: msgid=<x@example.net>: saved mail to INBOX
 """
 
@@ -205,7 +206,7 @@ def test_no_byte_of_the_bundle_is_a_secret(house: Path) -> None:
 def test_it_says_what_is_in_it_and_what_could_not_be_had(house: Path) -> None:
     found, printed, _ = made(house)
     manifest = found["MANIFEST.txt"]
-    assert list(found)[0] == "MANIFEST.txt"
+    assert next(iter(found)) == "MANIFEST.txt"
     assert manifest in printed
     assert "Nothing was sent anywhere" in printed
     for name in found.keys() - {"MANIFEST.txt"}:
@@ -260,7 +261,7 @@ def test_a_log_is_cut_at_its_beginning_and_a_file_is_not_overwritten(house: Path
 def test_the_whole_is_bounded() -> None:
     big = Member("log/a.log", "", b"x\n" * 6_000_000, "")
     kept = list(_within(MAX_BYTES, [big, big, big]))
-    assert [len(one.content) for one in kept] == [12_000_000, 7_999_998, 2]
+    assert [len(one.content) for one in kept] == [12_000_000, 7_999_998, 0]
     assert "cut to" in kept[1].note
     assert sum(len(one.content) for one in kept) <= MAX_BYTES
 

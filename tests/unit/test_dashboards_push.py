@@ -1,7 +1,7 @@
 """Pushing into Grafana: twice is once, what was changed there comes back, and a secret is never said.
 
 Not every machine has a Grafana, so a small server answers here as the HTTP API of Grafana is documented. It
-keeps folders, data sources, dashboards and alert rules, adds what Grafana adds of its own, and refuses what that
+keeps folders, data sources, dashboards and alert rules, adds what Grafana adds, and refuses what that
 refuses.
 """
 

@@ -168,10 +168,10 @@ def _cut(text: str, longest: int) -> str:
 
 
 def shade(value: int, most: int) -> str:
-    """White to dark blue, by the root of the share: a few show too."""
+    """Light to dark blue, by the logarithm: one burst must not make all else look alike."""
     if not value:
         return "#f4f4f4"
-    share = (value / most) ** 0.5
+    share = log10(1 + value) / log10(1 + most)
     light, dark = (219, 232, 246), (11, 47, 99)
     return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in zip(light, dark, strict=True))
 
@@ -195,8 +195,7 @@ def _heat(cells: Mapping[tuple[int, int], int], title: str, width: float) -> str
     y = head + days * tall + 18
     body.append(_text(left, y, "0"))
     for place in range(5):
-        body.append(
-            _rect(left + 14 + place * 18, y - 10, 17, 12, shade(round(most * (place / 4) ** 2), most))
-        )
+        colour = shade(round((1 + most) ** (place / 4) - 1), most)
+        body.append(_rect(left + 14 + place * 18, y - 10, 17, 12, colour))
     body.append(_text(left + 14 + 5 * 18 + 5, y, number(most)))
     return _svg(width, y + 8, title, body)

@@ -13,7 +13,7 @@ h2{font-size:19px;margin:34px 0 8px;padding-top:10px;border-top:2px solid #1a1a1
 p{margin:6px 0}
 .quiet{color:#555}
 .remark{border-left:4px solid #8a6d00;padding:2px 10px;background:#fdf8e6}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(130px,1fr));gap:10px;margin:16px 0}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(112px,1fr));gap:10px;margin:16px 0}
 .card{border:1px solid #c9c9c9;border-radius:4px;padding:8px 10px}
 .card b{display:block;font-size:22px;line-height:1.2}
 .card span{color:#555;font-size:13px}
