@@ -209,7 +209,10 @@ def _spellings(secret: str) -> Iterator[str]:
         yield quoting(secret, safe="", errors="surrogateescape")
         yield quoting(secret, safe="/", errors="surrogateescape")
     yield escape(secret)
-    if len(secret) >= SHORT:
-        raw = secret.encode("utf-8", "surrogateescape")
-        yield base64.b64encode(raw).decode().rstrip("=")
+    raw = secret.encode("utf-8", "surrogateescape")
+    if len(raw) >= 4:
         yield raw.hex()
+        for before, lost in ((0, 0), (1, 2), (2, 3)):
+            # wherever in a longer text it was encoded, such as that of USER:SECRET
+            encoded = base64.b64encode(bytes(before) + raw).decode()
+            yield encoded[lost : (before + len(raw)) * 8 // 6]

@@ -1,8 +1,11 @@
 """Puts what comes almost in order of time into that order, in bounded memory."""
 
-from collections.abc import Iterator
-from typing import Final, Generic, TypeVar
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import heapify, heapreplace, heappop
+from typing import Final, Generic, NamedTuple, TypeVar
 
+from streams.model.event import Event
 from streams.model.instant import MICROSECONDS
 
 T = TypeVar("T")
@@ -49,3 +52,108 @@ class TimeOrder(Generic[T]):
         self._held = held[cut:]
         for entry in held[:cut]:
             yield entry[3]
+
+
+class Batch(NamedTuple, Generic[T]):
+    """A part of a history, in order of time."""
+
+    items: Sequence[T]
+    upto: int
+    """What comes after it is not before this instant, or is late."""
+
+
+Batches = Iterator[Batch[Event]]
+
+
+class BlockOrder:
+    """As `TimeOrder`, for events that come many at once; the order is the same where nothing is late."""
+
+    def __init__(self) -> None:
+        self._held: list[Event] = []
+        self._newest = 0
+
+    def add(self, events: list[Event], newest: int) -> Batch[Event]:
+        """Take in a block whose latest time is `newest`; what nothing can come before any more."""
+        self._newest = max(self._newest, newest)
+        held = self._held
+        if not _in_order(events) or (held and events and held[-1].at >= events[0].at):
+            held += events
+            held.sort(key=event_order)
+        else:
+            held += events
+        upto = self._newest - LATENESS_US
+        cut = bisect_left(held, upto, key=_at)
+        self._held = held[cut:]
+        return Batch(held[:cut], upto)
+
+    def rest(self) -> Batch[Event]:
+        """Everything that is left."""
+        held, self._held = self._held, []
+        return Batch(held, self._newest)
+
+
+def _at(event: Event) -> int:
+    return event.at
+
+
+def event_order(event: Event) -> tuple[int, str]:
+    """What has the same microsecond is ordered by its id; coarse stamps keep the order in which they came."""
+    at = event.at
+    return at, event.id if at % 1000 else ""
+
+
+def _in_order(events: list[Event]) -> bool:
+    """Whether they surely are; some that are may be taken for not."""
+    ats = [event.at for event in events]
+    if sorted(ats) != ats:
+        return False
+    if len(set(ats)) == len(ats):
+        return True
+    return not any(a == b and a % 1000 for a, b in zip(ats, ats[1:], strict=False))
+
+
+class Source(NamedTuple, Generic[T]):
+    """One of several sources that are merged."""
+
+    begins: int
+    """Nothing of it is before this instant, or is late; it is not asked for anything until then."""
+    batches: Iterator[Batch[T]]
+
+
+def merged(sources: Iterable[Source[T]], order: Callable[[T], tuple[int, object]]) -> Iterator[Batch[T]]:
+    """Batches of all sources as one history; of what is equal in `order`, the earlier source's comes first.
+
+    Holds about one batch of each source that is being read.
+    """
+    waiting = [(source.begins, rank, source.batches) for rank, source in enumerate(sources)]
+    held: dict[int, list[T]] = {rank: [] for _, rank, _ in waiting}
+    heapify(waiting)
+
+    def at(item: T) -> int:
+        return order(item)[0]
+
+    while waiting:
+        _, rank, batches = waiting[0]
+        batch = next(batches, None)
+        if batch is None:
+            heappop(waiting)
+        else:
+            kept, more = held[rank], batch.items
+            late = bool(kept and more) and at(more[0]) < at(kept[-1])
+            kept.extend(more)
+            if late:
+                kept.sort(key=order)
+            heapreplace(waiting, (batch.upto, rank, batches))
+        upto = waiting[0][0] if waiting else None
+        ready: list[T] = []
+        parts = 0
+        for rank, items in held.items():
+            cut = len(items) if upto is None else bisect_left(items, upto, key=at)
+            if cut:
+                ready += items[:cut]
+                held[rank] = items[cut:]
+                parts += 1
+        if ready:
+            if parts > 1:
+                ready.sort(key=order)
+            yield Batch(ready, at(ready[-1]) if upto is None else upto)

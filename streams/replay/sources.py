@@ -1,79 +1,39 @@
-"""Where a history comes from: log files, compressed or not, standard input, events as JSON lines."""
+"""Where a history comes from: log files, compressed or not, standard input, events as JSON lines.
 
-import bz2
-import gzip
-import lzma
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+Many files are one history: merged by time, whatever the order in which they are named. Logs are merged line
+by line before they are parsed, so a session that goes on behind a rotation is one session.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import tzinfo
+from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
-from streams.errors import InvalidValueError, UnavailableError
+from streams.errors import InvalidValueError
 from streams.model.client import ClientPrefixes
 from streams.model.event import Event
 from streams.model.instant import Instant
-from streams.replay.order import TimeOrder
+from streams.replay.counts import ReadCounts
+from streams.replay.extent import Extent
+from streams.replay.files import chunks
+from streams.replay.json_lines import blocks, events_of
+from streams.replay.order import LATENESS_US, Batch, Batches, BlockOrder, Source, TimeOrder, event_order, merged
 from streams.wire.frames import decode_event
 from streams.wire.lines import LineReader, RawLine
 from streams.wire.postfix import Ignored, LogParser, Unreadable
 
-_CHUNK: Final = 1 << 18
-_MAGIC: Final[tuple[tuple[bytes, Any], ...]] = (
-    (b"\x1f\x8b", gzip.open),
-    (b"BZh", bz2.open),
-    (b"\xfd7zXZ", lzma.open),
-)
-
-
-@dataclass(slots=True)
-class ReadCounts:
-    """What became of the lines."""
-
-    read: int = 0
-    events: int = 0
-    ignored: dict[str, int] = field(default_factory=dict)
-    """Lines ignored on purpose, by reason."""
-    unreadable: dict[str, int] = field(default_factory=dict)
-    """Lines that could not be read, by reason."""
-
-    def took(self, result: object, lines: int = 1) -> None:
-        """Count one line's result."""
-        self.read += lines
-        if isinstance(result, Ignored):
-            self.ignored[result.reason] = self.ignored.get(result.reason, 0) + lines
-        elif isinstance(result, Unreadable):
-            self.unreadable[result.reason] = self.unreadable.get(result.reason, 0) + lines
-        elif isinstance(result, list):
-            self.events += len(result)
-
+__all__ = ["LogSource", "ReadCounts", "chunks", "events_in_time", "history", "raw_lines"]
 
 TOO_LONG: Final = Unreadable("longer than a log line can be")
 
+_LINES_AT_ONCE: Final = 2048
+_LOOK_AT_LINES: Final = 100
+"""Lines at the beginning of a file that are looked at to see what it is and when it begins."""
 
-def chunks(file: Path) -> Iterator[bytes]:
-    """The file's content, decompressed where it is gzip, bzip2 or xz; `-` is standard input."""
-    try:
-        with _opened(file) as opened:
-            while chunk := opened.read1(_CHUNK) if hasattr(opened, "read1") else opened.read(_CHUNK):
-                yield chunk
-    except (OSError, EOFError, lzma.LZMAError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UnavailableError(f"{file}: cannot be read ({reason})", try_next=f"ls -l {file}") from error
-
-
-def _opened(file: Path) -> AbstractContextManager[IO[bytes]]:
-    if str(file) == "-":
-        return nullcontext(sys.stdin.buffer)
-    with file.open("rb") as plain:
-        start = plain.read(6)
-    for magic, opener in _MAGIC:
-        if start.startswith(magic):
-            found: AbstractContextManager[IO[bytes]] = opener(file, "rb")
-            return found
-    return file.open("rb")
+Read = tuple[Any, RawLine]
+"""A line with its header."""
 
 
 def raw_lines(parts: Iterable[bytes]) -> Iterator[RawLine]:
@@ -104,8 +64,13 @@ class LogSource:
     def in_time(self, lines: Iterable[RawLine]) -> Iterator[Event]:
         """Events in the order of their stamps, so that a log whose lines lie a little out of order, or
         several logs merged into one, decide the same as one in order."""
+        for header, line in self.read(lines):
+            yield from self.events(header, line)
+
+    def read(self, lines: Iterable[RawLine]) -> Iterator[Read]:
+        """Lines that have a stamp, in the order of their stamps; the others are counted."""
         counts, parser = self._counts, self._parser
-        order: TimeOrder[tuple[Any, RawLine]] = TimeOrder()
+        order: TimeOrder[Read] = TimeOrder()
         for line in lines:
             if line.too_long or not line.content or line.content.isspace():
                 counts.took(TOO_LONG if line.too_long else parser.read(line.content, line.position))
@@ -115,49 +80,111 @@ class LogSource:
                 counts.took(header)
                 continue
             order.add(header.at, line.content, (header, line))
-            for ready_header, ready in order.ready():
-                yield from self._events(ready_header, ready)
-        for ready_header, ready in order.rest():
-            yield from self._events(ready_header, ready)
+            yield from order.ready()
+        yield from order.rest()
 
-    def _events(self, header: Any, line: RawLine) -> list[Event]:
+    def events(self, header: Any, line: RawLine) -> list[Event]:
+        """The events of a line, counted."""
         result = self._parser.read_header(header, line.content, line.position)
         self._counts.took(result)
         return result if isinstance(result, list) else []
 
 
-def json_events(lines: Iterable[RawLine], counts: ReadCounts) -> Iterator[Event]:
-    """Events from JSON lines, such as `goaway parse` prints, in the order of their time."""
-    order: TimeOrder[Event] = TimeOrder()
-    for line in lines:
-        if not line.content or line.content.isspace():
-            counts.took(Ignored("empty"))
-            continue
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A file of which the beginning was read."""
+
+    parts: Iterator[bytes]
+    json: bool
+    begins: int
+    first: bytes
+    """Its first line, to tell files apart whatever their names."""
+
+
+def history(
+    files: Sequence[Path],
+    *,
+    zone: tzinfo,
+    reference: Instant,
+    prefixes: ClientPrefixes,
+    counts: ReadCounts,
+    extent: Extent | None = None,
+) -> Batches:
+    """The events of logs and of JSON lines, whichever each file shows itself to be, in order of time.
+
+    A file that is named twice counts once.
+    """
+    names = {str(file) if str(file) == "-" else str(file.resolve()): file for file in files}
+    opened = [_opened(file, zone, reference, extent) for file in names.values()]
+    opened.sort(key=lambda it: (it.begins, it.first))
+    logs = [it for it in opened if not it.json]
+    sources = [Source(it.begins, _json_batches(it.parts, counts)) for it in opened if it.json]
+    if logs:
+
+        def source() -> LogSource:
+            return LogSource(zone=zone, reference=reference, prefixes=prefixes, counts=counts)
+
+        sources.append(Source(logs[0].begins, _log_batches(logs, source)))
+    return sources[0].batches if len(sources) == 1 else merged(sources, event_order)
+
+
+def only_json(file: Path, extent: Extent | None = None) -> Iterator[bytes] | None:
+    """The file's content in chunks where it is JSON lines, else None; not for standard input."""
+    with_start = _opened(file, None, Instant(0), extent)
+    return with_start.parts if with_start.json else None
+
+
+def _opened(file: Path, zone: tzinfo | None, reference: Instant, extent: Extent | None) -> _Opened:
+    parts = chunks(file, extent)
+    start = next(parts, b"")
+    lines = [it for it in start.split(b"\n", _LOOK_AT_LINES)[:_LOOK_AT_LINES] if it and not it.isspace()]
+    first = lines[0] if lines else b""
+    json = first.lstrip().startswith(b"{") and b'"kind"' in first
+    begins = 0
+    if zone is not None:
+        begins = next((at for line in lines if (at := _when(line, json, zone, reference))), 0)
+    return _Opened(chain([start], parts), json, max(0, begins - LATENESS_US), first)
+
+
+def _when(line: bytes, json: bool, zone: tzinfo, reference: Instant) -> int:
+    if json:
         try:
-            event = decode_event(line.content)
-        except InvalidValueError as error:
-            counts.took(Unreadable(error.what[:80]))
-            continue
-        counts.took([event])
-        order.add(event.at, event.id.encode(), event)
-        yield from order.ready()
-    yield from order.rest()
+            return decode_event(line).at
+        except InvalidValueError:
+            return 0
+    header = LogParser(zone=zone, reference=reference).header(line)
+    return 0 if isinstance(header, Unreadable) else header.at
+
+
+def _json_batches(parts: Iterable[bytes], counts: ReadCounts) -> Batches:
+    order = BlockOrder()
+    for block in blocks(parts):
+        yield order.add(*events_of(block, counts))
+    yield order.rest()
+
+
+def _log_batches(logs: Sequence[_Opened], source: Any) -> Batches:
+    """One parser for all, since sessions go on from file to file; a calendar for each, since years do not."""
+    sources = [Source(it.begins, _line_batches(source().read(raw_lines(it.parts)))) for it in logs]
+    lines = sources[0].batches if len(sources) == 1 else merged(sources, _line_order)
+    reading: LogSource = source()
+    for batch in lines:
+        yield Batch([event for it in batch.items for event in reading.events(*it)], batch.upto)
+
+
+def _line_order(read: Read) -> tuple[int, bytes]:
+    at = read[0].at
+    return at, read[1].content if at % 1000 else b""
+
+
+def _line_batches(lines: Iterator[Read]) -> Iterator[Batch[Read]]:
+    while some := list(islice(lines, _LINES_AT_ONCE)):
+        yield Batch(some, max(some[0][0].at, some[-1][0].at))
 
 
 def events_in_time(
     file: Path, *, zone: tzinfo, reference: Instant, prefixes: ClientPrefixes, counts: ReadCounts
 ) -> Iterator[Event]:
     """The events of a log or of JSON lines, whichever the first line shows it to be, in order of time."""
-    lines = raw_lines(chunks(file))
-    first = next(lines, None)
-    if first is None:
-        return iter(())
-
-    def again() -> Iterator[RawLine]:
-        yield first
-        yield from lines
-
-    if first.content.lstrip().startswith(b"{") and b'"kind"' in first.content:
-        return json_events(again(), counts)
-    source = LogSource(zone=zone, reference=reference, prefixes=prefixes, counts=counts)
-    return source.in_time(again())
+    batches = history([file], zone=zone, reference=reference, prefixes=prefixes, counts=counts)
+    return (event for batch in batches for event in batch.items)

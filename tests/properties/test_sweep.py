@@ -1,20 +1,26 @@
 """A sweep decides, for each of its settings, what a replay under that setting alone decides."""
 
+from random import Random
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from streams.engine.outcome import lets_off
 from streams.engine.rules import RULES_BY_KIND
 from streams.engine.state import State
 from streams.engine.step import step
+from streams.model.client import ClientPrefixes, parse_address
 from streams.model.decision import Decision
-from streams.model.event import Event
-from streams.model.policy import Policy
+from streams.model.event import Event, EventKind
+from streams.model.instant import Instant
+from streams.model.policy import Limits, Policy
 from streams.model.standing import PolicyIndex
+from streams.replay.branches import numbers
 from streams.replay.run import replay
 from streams.replay.setting import Setting
-from streams.replay.sweep import Sweep, numbers
-from tests.properties.histories import POLICIES, histories
+from streams.replay.sweep import Sweep
+from tests.properties.histories import ADDRESSES, LIMITS, POLICIES, START, histories
 
 SETTINGS = st.builds(
     Setting,
@@ -84,4 +90,54 @@ def test_a_hundred_settings_over_a_busy_history(
 ) -> None:
     policies = [point.under(policy) for point in points]
     found, refused = swept(policies, events, merge_every=3)
+    assert list(zip(found, refused, strict=True)) == [replayed(under, events) for under in policies]
+
+
+def busy(seed: int, length: int = 400) -> list[Event]:
+    """Bursts of few clients, pauses as long as cool-downs and repeats, sessions left open, lateness."""
+    chance, clock, made = Random(seed), START, list[Event]()
+    clients = [parse_address(it) for it in ADDRESSES[: chance.choice((1, 2, 3))]]
+    kinds = chance.choice(
+        (("connect",), ("connect", "connect", "disconnect"), ("connect", "mail"), ("mail",))
+    )
+    sessions = chance.choice((2, 4, 40))
+    while len(made) < length:
+        pause = chance.choice((30, 59, 60, 61, 90, 120, 1800, 3599, 3600, 3660, 3700, 7300, 7400))
+        clock += pause * 1_000_000 + chance.choice((-1, 0, 0, 1))
+        address, pace = chance.choice(clients), chance.choice((0.0, 0.3, 2.0, 6.0, 20.0))
+        for _ in range(chance.randrange(1, 30)):
+            clock += int(chance.uniform(0, 2 * pace) * 1_000_000)
+            late = chance.choice((0, 0, 0, 0, 0, 0, chance.randrange(90_000_000)))
+            kind: EventKind = "forget" if chance.random() < 0.004 else chance.choice(kinds)
+            made.append(
+                Event(
+                    id=f"b{len(made):04d}",
+                    at=Instant(clock - late),
+                    kind=kind,
+                    client=ClientPrefixes().client_of(address),
+                    address=address,
+                    session=f"mx/{chance.randrange(sessions)}",
+                    host="mx",
+                )
+            )
+    return made
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    LIMITS,
+    st.lists(SETTINGS, min_size=2, max_size=40),
+    st.integers(0, 1 << 32),
+    st.sampled_from((1, 2, 64)),
+    st.sampled_from((None, 1 << 20)),
+)
+def test_bursts_pauses_and_strikes(
+    limits: Limits, points: list[Setting], seed: int, merge_every: int, high: int | None
+) -> None:
+    """With `high` the concurrency limit alone is ever breached, or whether others are depends on it."""
+    if high is not None:
+        points = [replace(it, connections_per_minute=high, requests_per_minute=high) for it in points]
+    policies = [point.under(Policy(limits=limits)) for point in points]
+    events = busy(seed)
+    found, refused = swept(policies, events, merge_every=merge_every)
     assert list(zip(found, refused, strict=True)) == [replayed(under, events) for under in policies]

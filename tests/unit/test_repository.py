@@ -21,7 +21,7 @@ MACHINE_PATH: Final = re.compile(
     r"(?<![\w./}-])/(?:" + "|".join(("work/", "root/", "home/" + "[a-z]+/", "Users/")) + ")"
 )
 PACKAGE_HOST: Final = re.compile(
-    "|".join(("arti" + "factory", r"\bnexus\.", r"[\w-]+\.(?:inter" + r"nal|corp)[/:]"))
+    "|".join(("arti" + "factory", r"\bnexus\.", r"//[\w.-]+\.(?:inter" + r"nal|corp)\b"))
 )
 SECRET: Final = re.compile("-----BEGIN [A-Z ]*PRIVATE" + r" KEY-----|\bAKIA[0-9A-Z]{16}\b|\bghp_\w{36}\b")
 

@@ -1,0 +1,35 @@
+"""What became of the lines of a history."""
+
+from dataclasses import dataclass, field
+
+from streams.wire.postfix import Ignored, Unreadable
+
+
+@dataclass(slots=True)
+class ReadCounts:
+    """What became of the lines."""
+
+    read: int = 0
+    events: int = 0
+    ignored: dict[str, int] = field(default_factory=dict)
+    """Lines ignored on purpose, by reason."""
+    unreadable: dict[str, int] = field(default_factory=dict)
+    """Lines that could not be read, by reason."""
+
+    def took(self, result: object, lines: int = 1) -> None:
+        """Count one line's result."""
+        self.read += lines
+        if isinstance(result, Ignored):
+            self.ignored[result.reason] = self.ignored.get(result.reason, 0) + lines
+        elif isinstance(result, Unreadable):
+            self.unreadable[result.reason] = self.unreadable.get(result.reason, 0) + lines
+        elif isinstance(result, list):
+            self.events += len(result)
+
+    def add(self, other: "ReadCounts") -> None:
+        """Take in what somebody else counted."""
+        self.read += other.read
+        self.events += other.events
+        for mine, others in ((self.ignored, other.ignored), (self.unreadable, other.unreadable)):
+            for reason, lines in others.items():
+                mine[reason] = mine.get(reason, 0) + lines
