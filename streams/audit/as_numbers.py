@@ -9,7 +9,7 @@ from typing import Final
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.grouping import Grouping, network_of
 from streams.audit.peaks import peaks
-from streams.audit.stats import Row, Source, Stats, Whose, groups_of, summed, total_of
+from streams.audit.stats import PEAK_CONNECTIONS, Row, Source, Stats, Whose, groups_of, summed, total_of
 from streams.errors import InvalidValueError, UnavailableError, UsageError
 from streams.model.client import Address, parse_network
 from streams.model.standing import PrefixMap
@@ -86,9 +86,10 @@ def stats_by_as(
     rows = [summed(name, group) for name, group in members.items()]
     rows.sort(key=lambda row: _rank(row, sort))
     shown = rows[:limit]
-    found = _peaks(
-        clickhouse, source, {row.name: [it.name for it in members[row.name]] for row in shown}, v4, v6
-    )
+    found: dict[str, int | None] = {}
+    if sum(row.counts["connections"] for row in shown) <= PEAK_CONNECTIONS:
+        groups = {row.name: [it.name for it in members[row.name]] for row in shown}
+        found = _peaks(clickhouse, source, groups, v4, v6)
     shown = [replace(row, peak=found.get(row.name)) for row in shown]
     _, total = total_of(clickhouse, source)
     return Stats(tuple(shown), total, len(rows))

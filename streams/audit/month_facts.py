@@ -6,20 +6,13 @@ from typing import Final
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.facts import Facts, Rhythm
 from streams.audit.grouping import network_of
-from streams.audit.proposals import Thresholds
-from streams.audit.stats import COUNTERS
+from streams.audit.stats import Row
 
-_MOST: Final = 5000
-"""Clients that are judged, those that connect most first."""
+_READ: Final = 200_000
+"""About so many events are read for one answer at most: of busier clients, the last part of the month."""
 _WITHIN: Final = (
     "{at} >= fromUnixTimestamp64Micro(%(start)s, 'UTC') AND {at} < fromUnixTimestamp64Micro(%(end)s, 'UTC')"
 )
-_SUMS: Final = ", ".join(f"sum(t.{name}) AS {name}" for name in COUNTERS)
-_CANDIDATES: Final = f"""
-SELECT client, {_SUMS} FROM clients_by_month AS t WHERE {_WITHIN.format(at="period")} GROUP BY client
-HAVING (messages > 0 AND connections >= %(exempt_from)s) OR (messages = 0 AND connections >= %(block_from)s)
-ORDER BY connections DESC, client LIMIT {_MOST}
-"""  # noqa: S608
 _PRESENT: Final = f"""
 SELECT client, uniqExact(toDate(period)), uniqExact(period) FROM clients_by_hour
 WHERE {_WITHIN.format(at="period")} AND client IN %(clients)s GROUP BY client
@@ -58,62 +51,72 @@ SELECT {network} AS network, sum(t.messages) FROM clients_by_month AS t GROUP BY
 HAVING network IN %(networks)s
 """
 
+_TROUBLES: Final = ("refusals", "violations", "login_failures")
+_DETAILED: Final = 100
+
 Counted = tuple[tuple[str, int], ...]
 
 
-def facts_of(clickhouse: ClickHouse, start: int, end: int, thresholds: Thresholds) -> list[Facts]:
-    """The facts of every client that connected often enough to be judged (at most `_MOST`)."""
-    bounds: dict[str, object] = {"start": int(start), "end": int(end)}
-    rows = clickhouse.rows(
-        _CANDIDATES,
-        {**bounds, "exempt_from": thresholds.exempt_from, "block_from": thresholds.block_from},
-    )
-    clients = [str(client) for client, *_ in rows]
+def facts_of(clickhouse: ClickHouse, start: int, end: int, rows: Sequence[Row]) -> list[Facts]:
+    """The facts of these clients. What is read from single events (rhythm, sessions, reasons) is of the last
+    part of the month where they are too many, and of the first `_DETAILED` clients of the list."""
+    clients = [row.name for row in rows]
     if not clients:
         return []
-    whose = {**bounds, "clients": tuple(clients)}
+    whose: dict[str, object] = {"start": int(start), "end": int(end), "clients": tuple(clients)}
     present = {
         str(client): (int(days), int(hours)) for client, days, hours in clickhouse.rows(_PRESENT, whose)
     }
+    blocks = {str(client): int(count) for client, count in clickhouse.rows(_BLOCKS, whose)}
+    quiet = [row for row in rows if not any(row.counts[it] for it in _TROUBLES) and not blocks.get(row.name)]
+    of_quiet = _bounded(start, end, quiet, "connections")
     rhythms = {
         str(client): Rhythm(float(middle) / 1000, near / gaps if gaps else 0.0, int(gaps))
-        for client, middle, near, gaps in clickhouse.rows(_GAPS, whose)
+        for client, middle, near, gaps in (clickhouse.rows(_GAPS, of_quiet) if quiet else [])
     }
-    sessions = _counted(clickhouse, _SESSIONS, whose)
-    reasons = _counted(clickhouse, _REASONS, whose)
-    blocks = {str(client): int(count) for client, count in clickhouse.rows(_BLOCKS, whose)}
-    names = named(clickhouse, start, end, clients)
+    shown = rows[:_DETAILED]
+    sessions = _counted(clickhouse, _SESSIONS, of_quiet) if quiet else {}
+    sessions |= _counted(clickhouse, _SESSIONS, _bounded(start, end, shown, "connections"))
+    reasons = reasons_of(clickhouse, start, end, shown)
+    names = named(clickhouse, start, end, shown)
     return [
         Facts(
-            client=client,
-            counts=dict(zip(COUNTERS, map(int, counts), strict=True)),
-            days=present.get(client, (0, 0))[0],
-            hours=present.get(client, (0, 0))[1],
-            ptr=names.get(client, ""),
-            rhythm=rhythms.get(client),
-            sessions=sessions.get(client, ()),
-            refused=reasons.get(client, ()),
-            blocks=blocks.get(client, 0),
+            client=row.name,
+            counts=row.counts,
+            days=present.get(row.name, (0, 0))[0],
+            hours=present.get(row.name, (0, 0))[1],
+            ptr=names.get(row.name, ""),
+            rhythm=rhythms.get(row.name),
+            sessions=sessions.get(row.name, ()),
+            refused=reasons.get(row.name, ()),
+            blocks=blocks.get(row.name, 0),
         )
-        for client, *counts in rows
+        for row in rows
     ]
 
 
-def reasons_of(clickhouse: ClickHouse, start: int, end: int, clients: Sequence[str]) -> dict[str, Counted]:
+def reasons_of(clickhouse: ClickHouse, start: int, end: int, rows: Sequence[Row]) -> dict[str, Counted]:
     """Why these clients were refused, without the addresses in the texts; violations by their names."""
-    if not clients:
+    if not rows:
         return {}
-    return _counted(
-        clickhouse, _REASONS, {"start": int(start), "end": int(end), "clients": tuple(set(clients))}
-    )
+    return _counted(clickhouse, _REASONS, _bounded(start, end, rows, "refusals", "violations"))
 
 
-def named(clickhouse: ClickHouse, start: int, end: int, clients: Sequence[str]) -> dict[str, str]:
+def named(clickhouse: ClickHouse, start: int, end: int, rows: Sequence[Row]) -> dict[str, str]:
     """Client → its newest verified name, where it has one."""
-    if not clients:
+    if not rows:
         return {}
-    found = clickhouse.rows(_NAMES, {"start": int(start), "end": int(end), "clients": tuple(set(clients))})
+    found = clickhouse.rows(_NAMES, _bounded(start, end, rows, "connections", "requests", "refusals"))
     return {str(client): str(name) for client, name in found}
+
+
+def _bounded(start: int, end: int, rows: Sequence[Row], *counters: str) -> dict[str, object]:
+    """Parameters of a query about these clients, over so much of the month that `_READ` events count."""
+    events = sum(row.counts[name] for row in rows for name in counters)
+    last = max((int(row.last) for row in rows), default=int(end))
+    if events > _READ:
+        start = max(int(start), last - (last - int(start)) * _READ // events)
+    return {"start": int(start), "end": int(end), "clients": tuple(row.name for row in rows)}
 
 
 def messages_in(clickhouse: ClickHouse, networks: Sequence[str]) -> dict[str, int]:

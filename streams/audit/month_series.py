@@ -1,22 +1,27 @@
 """A month's figures by day, hour, rule and client, and beside those of the month before."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.hits import spoken_sql
+from streams.audit.stats import Row
 from streams.model.instant import MICROSECONDS, Instant
 
 _DAY_US: Final = 86_400 * MICROSECONDS
 BY_MTA: Final = "the MTA's own rules"
 OTHER: Final = "Goaway, other"
+GOAWAY: Final = "Goaway"
+"""Its refusals where they are not told apart."""
+TOLD_APART: Final = 300_000
+"""Of more refusals the texts are not read: it would take seconds."""
 _SHOWN: Final = 50
-_FACTOR: Final = 2
-"""A client changed where it does so many times more, or less, a day."""
 _PERIOD: Final = """period >= fromUnixTimestamp64Micro(%(start)s, 'UTC')
   AND period < fromUnixTimestamp64Micro(%(end)s, 'UTC')"""
 _DAYS: Final = f"""
-SELECT toDayOfMonth(period) AS day, sum(events), sum(connections), sum(messages), sum(refusals), sum(go_aways)
+SELECT toDayOfMonth(period) AS day, sum(events), sum(connections), sum(messages), sum(refusals),
+    sum(go_aways), sum(deferrals)
 FROM clients_by_day WHERE {_PERIOD} GROUP BY day
 """  # noqa: S608
 _TRIGGERS: Final = """
@@ -41,22 +46,6 @@ SELECT about, client, rule, uniqExact(id) AS times, max(evidence_count), any(evi
     toUnixTimestamp64Micro(max(at)), argMax(text, at) FROM warnings
 WHERE at >= fromUnixTimestamp64Micro(%(start)s, 'UTC') AND at < fromUnixTimestamp64Micro(%(end)s, 'UTC')
 GROUP BY about, client, rule ORDER BY about != 'limit' DESC, times DESC, client LIMIT {most}
-"""
-_COMPARED: Final = """
-SELECT client, sumIf(connections, period >= fromUnixTimestamp64Micro(%(start)s, 'UTC')) AS now_c,
-    sumIf(connections, period < fromUnixTimestamp64Micro(%(start)s, 'UTC')) AS was_c,
-    sumIf(messages, period >= fromUnixTimestamp64Micro(%(start)s, 'UTC')),
-    sumIf(messages, period < fromUnixTimestamp64Micro(%(start)s, 'UTC')),
-    sumIf(refusals, period >= fromUnixTimestamp64Micro(%(start)s, 'UTC')),
-    sumIf(refusals, period < fromUnixTimestamp64Micro(%(start)s, 'UTC'))
-FROM clients_by_month
-WHERE period >= fromUnixTimestamp64Micro(%(before)s, 'UTC')
-  AND period <= fromUnixTimestamp64Micro(%(start)s, 'UTC')
-GROUP BY client
-HAVING greatest(now_c, was_c) >= %(least)s AND (
-    greatest(now_c / %(days)s, was_c / %(before_days)s)
-    >= {factor} * least(now_c / %(days)s, was_c / %(before_days)s))
-ORDER BY abs(now_c / %(days)s - was_c / %(before_days)s) DESC, client LIMIT {most}
 """
 
 
@@ -113,20 +102,29 @@ class Compared:
 
 
 def days_of(clickhouse: ClickHouse, start: int, end: int, *, triggers: bool = True) -> list[Day]:
-    """Every day of a month in order; without `triggers` its refusals are not told apart."""
+    """Every day of a month in order. Our refusals are told apart by their texts; without `triggers`, and
+    where there are more than `TOLD_APART`, only deferrals are, by their code."""
     bounds: dict[str, object] = {"start": int(start), "end": int(end)}
     found = {day: Day(day) for day in range(1, (end - start) // _DAY_US + 1)}
     ours: dict[int, dict[str, int]] = {}
-    if triggers:
+    rows = clickhouse.rows(_DAYS, bounds)
+    if triggers and sum(row[5] for row in rows) <= TOLD_APART:
         query = _TRIGGERS.format(spoken=spoken_sql(OTHER))
         for day, spoken, count in clickhouse.rows(query, bounds):
             ours.setdefault(int(day), {})[str(spoken)] = int(count)
-    for day, events, connections, messages, refusals, go_aways in clickhouse.rows(_DAYS, bounds):
+    else:
+        for day, *_, go_aways, deferrals in rows:
+            ours[int(day)] = _some({GOAWAY: int(go_aways - deferrals), "greylist": int(deferrals)})
+    for day, events, connections, messages, refusals, go_aways, _ in rows:
         by = dict(ours.get(day, {}))
         if refusals > go_aways:
             by[BY_MTA] = int(refusals - go_aways)
         found[day] = Day(int(day), int(events), int(connections), int(messages), by)
     return list(found.values())
+
+
+def _some(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name: count for name, count in counts.items() if count}
 
 
 def hours_of(clickhouse: ClickHouse, start: int, end: int) -> list[tuple[int, int, int]]:
@@ -153,27 +151,18 @@ def warnings_of(clickhouse: ClickHouse, start: int, end: int) -> list[Warned]:
 
 
 def compared(
-    clickhouse: ClickHouse, start: int, before: int, least: int, days: int, before_days: int
+    clients: Sequence[str], now: Mapping[str, Row], was: Mapping[str, Row], days: int, before_days: int
 ) -> list[Compared]:
-    """Clients of at least `least` connections in a month that are new, gone, or do twice as much or half as
-    much a day; the greatest changes first. Nothing where the month before is not stored."""
-    if not before_days:
-        return []
-    rows = clickhouse.rows(
-        _COMPARED.format(factor=_FACTOR, most=_SHOWN),
-        {
-            "start": int(start),
-            "before": int(before),
-            "least": least,
-            "days": max(1, days),
-            "before_days": before_days,
-        },
-    )
+    """Clients beside themselves in the month before: `now` and `was` are what they did."""
     found = []
-    for client, now, was, *rest in rows:
-        what = (
-            "new" if not was else "gone" if not now else "more" if now / days > was / before_days else "less"
-        )
-        m_now, m_was, r_now, r_was = map(int, rest)
-        found.append(Compared(str(client), what, (int(now), int(was)), (m_now, m_was), (r_now, r_was)))
+    for client in clients:
+        pairs = [
+            tuple(it[client].counts[name] if client in it else 0 for it in (now, was))
+            for name in ("connections", "messages", "refusals")
+        ]
+        here, there = pairs[0]
+        more = here / max(1, days) > there / max(1, before_days)
+        what = "new" if not there else "gone" if not here else "more" if more else "less"
+        (c, b), (m, n), (r, q) = pairs
+        found.append(Compared(client, what, (c, b), (m, n), (r, q)))
     return found

@@ -6,7 +6,7 @@ from typing import Final
 
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.exemptions import stale
-from streams.audit.grouping import Grouping
+from streams.audit.month_clients import choose, rows_of
 from streams.audit.month_facts import facts_of, messages_in, named, reasons_of
 from streams.audit.month_series import (
     Compared,
@@ -21,7 +21,7 @@ from streams.audit.month_series import (
 )
 from streams.audit.policy_history import changes
 from streams.audit.proposals import Proposal, Thresholds, crowded, judge, together
-from streams.audit.stats import COUNTERS, Row, Source, Whose, row_of
+from streams.audit.stats import Row
 from streams.config import ClickHouseSettings
 from streams.model.instant import MICROSECONDS, Instant, as_datetime
 from streams.model.standing import PolicyIndex
@@ -30,8 +30,6 @@ from streams.wire.policy_log import Change
 
 _DAY_US: Final = 86_400 * MICROSECONDS
 _CHANGES_READ: Final = 100_000
-TOP: Final = 15
-REFUSED_SHOWN: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +104,21 @@ def month(
         index = PolicyIndex(policy_of(entries))
         at = min(now, end)
         name = f"{as_datetime(start):%Y-%m}"
-        proposals = judge(facts_of(clickhouse, start, end, scaled), index, scaled, at, name)
+        chosen = choose(clickhouse, start, before_start, scaled, use_days, before_days)
+        rows = rows_of(
+            clickhouse, start, tuple({*chosen.top, *chosen.refused, *chosen.candidates, *chosen.compared})
+        )
+        was = rows_of(clickhouse, before_start, chosen.compared)
+        candidates = [rows[client] for client in chosen.candidates]
+        proposals = judge(facts_of(clickhouse, start, end, candidates), index, scaled, at, name)
         proposals = together(proposals, messages_in(clickhouse, list(crowded(proposals))), index, name)
         removals, remark = stale(clickhouse, index.policy.exemptions, at, thresholds.stale_days)
-        top = _most(clickhouse, start, end, "connections", TOP)
-        refused = _most(clickhouse, start, end, "refusals", REFUSED_SHOWN)
-        changed = compared(clickhouse, start, before_start, scaled.block_from, use_days, before_days)
-        reasons = reasons_of(clickhouse, start, end, [row.name for row in refused])
-        names = named(
-            clickhouse, start, end, [*(row.name for row in (*top, *refused)), *(it.client for it in changed)]
-        )
+        top = [rows[client] for client in chosen.top]
+        refused = [rows[client] for client in chosen.refused]
+        changed = compared(chosen.compared, rows, was, use_days, before_days)
+        reasons = reasons_of(clickhouse, start, end, refused)
+        names = named(clickhouse, start, end, [*top, *refused])
+        names |= named(clickhouse, start, end, [rows[it] for it in chosen.compared if it in rows])
         remarks = _remarks(use_days, days_in_month, scaled, thresholds, remark, before_days, entries)
         made = [it for it in changes(settings, limit=_CHANGES_READ, since=Instant(start)) if it.at < end]
         return Month(
@@ -127,8 +130,8 @@ def month(
             days_in_month=days_in_month,
             thresholds=thresholds,
             scaled=scaled,
-            total=_total(clickhouse, start, end),
-            before=_total(clickhouse, before_start, start),
+            total=chosen.total,
+            before=chosen.before,
             before_days=before_days,
             proposals=tuple(sorted([*proposals, *removals], key=_order)),
             top=tuple(top),
@@ -164,26 +167,6 @@ def _span(daily: Sequence[Day]) -> int:
 def _month_before(start: int) -> int:
     last_day = as_datetime(start - _DAY_US)
     return start - last_day.day * _DAY_US
-
-
-def _total(clickhouse: ClickHouse, start: int, end: int) -> Row | None:
-    sums = ", ".join(f"sum({name})" for name in COUNTERS)
-    found = clickhouse.rows(
-        f"SELECT '', {sums}, uniqExact(client), toUnixTimestamp64Micro(min(first_at)),"  # noqa: S608
-        " toUnixTimestamp64Micro(max(last_at)) FROM clients_by_month"
-        " WHERE period >= fromUnixTimestamp64Micro(%(start)s, 'UTC')"
-        " AND period < fromUnixTimestamp64Micro(%(end)s, 'UTC')",
-        {"start": int(start), "end": int(end)},
-    )
-    row = row_of(found[0])
-    return row if row.clients else None
-
-
-def _most(clickhouse: ClickHouse, start: int, end: int, counter: str, limit: int) -> list[Row]:
-    source = Source(start, end, Grouping(), Whose())
-    order = f"ORDER BY {counter} DESC, name LIMIT {limit:d}"
-    query = f"SELECT * FROM ({source.groups()}) WHERE {counter} > 0 {order}"  # noqa: S608
-    return [row_of(row) for row in clickhouse.rows(query, source.parameters)]
 
 
 def _remarks(

@@ -30,8 +30,8 @@ SELECT {shown} AS shown_name, toUInt64(max(open)) AS peak FROM (
                 FROM events AS t{joined}
                 WHERE t.kind IN ('connect', 'disconnect')
                   AND t.at >= fromUnixTimestamp64Micro(%(start)s - {idle}, 'UTC')
-                  AND t.at < fromUnixTimestamp64Micro(%(end)s, 'UTC'){condition}
-            ) WHERE kind = 'connect' AND least(closed, opened + {idle}) >= %(start)s {inner}
+                  AND t.at < fromUnixTimestamp64Micro(%(end)s, 'UTC'){condition} {inner}
+            ) WHERE kind = 'connect' AND least(closed, opened + {idle}) >= %(start)s
         )
     )
 ) WHERE change_at < %(end)s {outer} GROUP BY shown_name ORDER BY peak DESC, shown_name {limit}
@@ -68,7 +68,7 @@ def peaks(
         joined=grouping.joined if grouping else "",
         condition=condition,
         idle=IDLE_S * MICROSECONDS,
-        inner="AND name IN %(names)s" if names is not None and not by_time else "",
+        inner=f"AND {named} IN %(names)s" if names is not None and not by_time else "",
         outer=f"AND {shown} IN %(names)s" if names is not None and by_time else "",
         limit=f"LIMIT {limit:d}" if limit else "",
     )

@@ -1,7 +1,7 @@
 """What was logged and decided, found by what an administrator knows of it; newest first, page by page.
 
-A search is always bounded in time. It first finds the keys of a page from the few columns that it filters
-by, then reads these rows whole.
+A search is always bounded in time. It first finds how far back a page reaches, from the few columns that it
+filters by, then reads these rows whole.
 """
 
 from collections.abc import Sequence
@@ -20,6 +20,8 @@ from streams.model.policy import Replies
 What = Literal["events", "decisions", "both"]
 
 _STANDING: Final = 100_000
+_DOUBLES: Final = 20
+"""Room for lines that were shipped twice: as many as there are hits, and a few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,27 +116,21 @@ def _events(clickhouse: ClickHouse, query: Query) -> list[Event]:
         wanted = getattr(query, name)
         if wanted:
             where.add(f"{name} ILIKE %({name})s", **{name: pattern(wanted)})
+    # how far back the page reaches, from the few columns that are filtered by; then its rows whole, by key
     keys = clickhouse.rows(
-        f"SELECT client, id, toUnixTimestamp64Micro(at) FROM events WHERE {where} "  # noqa: S608
-        "ORDER BY at DESC, id DESC LIMIT 1 BY id LIMIT %(most)s",
-        {**where.parameters, "most": query.limit},
+        f"SELECT client, toUnixTimestamp64Micro(at) FROM events WHERE {where} "  # noqa: S608
+        "ORDER BY at DESC LIMIT %(most)s",
+        {**where.parameters, "most": 2 * query.limit + _DOUBLES},
     )
     if not keys:
         return []
-    found = {
-        "clients": tuple({key[0] for key in keys}),
-        "ids": tuple({key[1] for key in keys}),
-        "low": min(key[2] for key in keys),
-        "high": max(key[2] for key in keys),
-    }
-    return events_where(
-        clickhouse,
-        "client IN %(clients)s AND at BETWEEN fromUnixTimestamp64Micro(%(low)s) "
-        "AND fromUnixTimestamp64Micro(%(high)s) AND id IN %(ids)s",
-        found,
-        limit=query.limit,
-        newest=True,
+    oldest = keys[-1][1] if len(keys) == 2 * query.limit + _DOUBLES else int(query.start)
+    where.add(
+        "client IN %(found)s AND at >= fromUnixTimestamp64Micro(%(oldest)s)",
+        found=tuple({client for client, _ in keys}),
+        oldest=oldest,
     )
+    return events_where(clickhouse, str(where), where.parameters, limit=query.limit, newest=True)
 
 
 def _decisions(clickhouse: ClickHouse, query: Query) -> list[Decision]:

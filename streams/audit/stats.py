@@ -9,6 +9,7 @@ from streams.audit.clickhouse import ClickHouse
 from streams.audit.grouping import Grouping
 from streams.audit.peaks import peaks
 from streams.audit.stored import NO_CLIENTS_DOING
+from streams.errors import UsageError
 from streams.model.instant import MICROSECONDS, Instant, as_datetime
 
 COUNTERS: Final[dict[str, str]] = {
@@ -30,7 +31,9 @@ SORTS: Final = (*COUNTERS, "clients", "peak", "first", "last", "name")
 
 _MINUTE_US: Final = 60 * MICROSECONDS
 _HOUR_US: Final = 60 * _MINUTE_US
-_SUMS: Final = ", ".join(f"sum({name}) AS {name}" for name in COUNTERS)
+_CLIENTS: Final = "uniqExact(t.client)"
+PEAK_CONNECTIONS: Final = 1_000_000
+"""Peaks are taken from single connections: of more than these they would take too long, and are not known."""
 _ORDER: Final = {"name": "name", "first": "first, name"}
 
 
@@ -87,36 +90,46 @@ class Source:
             self.parameters["host"] = whose.host
         self.table: Final = table_for(start, end, grouping)
 
-    def rows(self) -> str:
-        """A query: `name`, `client`, the counters, `first`, `last`; one row a group and client."""
-        if self.table == "events":
-            time, first, last = "t.at", "min(t.at)", "max(t.at)"
-            counters = ", ".join(f"{how} AS {name}" for name, how in COUNTERS.items())
-            more = " AND t.kind NOT IN %(none)s"
-        else:
-            time, first, last, more = "t.period", "min(t.first_at)", "max(t.last_at)", ""
-            counters = ", ".join(f"sum(t.{name}) AS {name}" for name in COUNTERS)
-        return (
-            f"SELECT {self.grouping.name(time)} AS name, t.client AS client, {counters},"  # noqa: S608
-            f" {first} AS first, {last} AS last FROM {self.table} AS t{self.grouping.joined}"
-            f" WHERE {time} >= fromUnixTimestamp64Micro(%(start)s, 'UTC')"
-            f" AND {time} < fromUnixTimestamp64Micro(%(end)s, 'UTC'){more}{self.condition}"
-            " GROUP BY name, client"
-        )
-
-    def groups(self) -> str:
-        """A query: one row a group, as `row_of` takes it."""
-        return (
-            f"SELECT name, {_SUMS}, uniqExact(client) AS clients,"  # noqa: S608
-            " toUnixTimestamp64Micro(min(first)) AS first, toUnixTimestamp64Micro(max(last)) AS last"
-            f" FROM ({self.rows()}) GROUP BY name"
-        )
+    def groups(self, columns: Sequence[str] = (), more: str = "") -> str:
+        """A query: one row a group, as `row_of` takes it; or `name` and these columns. `more` is SQL."""
+        wanted = columns or (*COUNTERS, "clients", "first", "last")
+        shown = ", ".join(f"{self._expressions[it]} AS {it}" for it in wanted)
+        return f"SELECT {self.name} AS name, {shown} {self._from}{more} GROUP BY name"
 
     def total(self) -> str:
         """A query: all groups as one row, and how many there are."""
+        wanted = (*COUNTERS, "clients", "first", "last")
+        shown = ", ".join(
+            f"{self._expressions[it] if it != 'clients' else _CLIENTS} AS {it}" for it in wanted
+        )
+        groups = "clients" if self.grouping.by == "client" else f"uniqExact({self.name})"
+        return f"SELECT '', {shown}, {groups} {self._from}"
+
+    @property
+    def name(self) -> str:
+        """The group's name, as SQL."""
+        return self.grouping.name(self._time)
+
+    @property
+    def _time(self) -> str:
+        return "t.at" if self.table == "events" else "t.period"
+
+    @property
+    def _expressions(self) -> dict[str, str]:
+        of_events = self.table == "events"
+        found = {it: how if of_events else f"sum(t.{it})" for it, how in COUNTERS.items()}
+        found["clients"] = "toUInt64(1)" if self.grouping.by == "client" else _CLIENTS
+        found["first"] = f"toUnixTimestamp64Micro(min(t.{'at' if of_events else 'first_at'}))"
+        found["last"] = f"toUnixTimestamp64Micro(max(t.{'at' if of_events else 'last_at'}))"
+        return found
+
+    @property
+    def _from(self) -> str:
+        more = " AND t.kind NOT IN %(none)s" if self.table == "events" else ""
         return (
-            f"SELECT '', {_SUMS}, uniqExact(client), toUnixTimestamp64Micro(min(first)),"  # noqa: S608
-            f" toUnixTimestamp64Micro(max(last)), uniqExact(name) FROM ({self.rows()})"
+            f"FROM {self.table} AS t{self.grouping.joined}"
+            f" WHERE {self._time} >= fromUnixTimestamp64Micro(%(start)s, 'UTC')"
+            f" AND {self._time} < fromUnixTimestamp64Micro(%(end)s, 'UTC'){more}{self.condition}"
         )
 
 
@@ -133,38 +146,60 @@ def stats(
     """Groups of [start, end), the largest first (`name` and `first`: the smallest), and all together."""
     source = Source(start, end, grouping, whose or Whose())
     count, total = total_of(clickhouse, source)
+    found: dict[str, int] = {}
     if sort == "peak":
+        if total is not None and total.counts["connections"] > PEAK_CONNECTIONS:
+            raise UsageError(
+                f"{total.counts['connections']:,} connections are too many to sort by their peaks",
+                try_next="goaway stats --sort peak --last 24h",
+            )
         found = peaks(clickhouse, grouping, source.parameters, source.condition, limit=limit)
-        rows = _rows(
-            clickhouse, source, f"WHERE name IN %(names)s LIMIT {limit:d}", names=tuple(found) or ("",)
-        )
-        rows.sort(key=lambda row: (-found.get(row.name, 0), row.name))
+        names = list(found)
     else:
-        order = _ORDER.get(sort, f"{sort} DESC, name")
-        rows = _rows(clickhouse, source, f"ORDER BY {order} LIMIT {limit:d}")
-        names = [row.name for row in rows]
+        names = _first_names(clickhouse, source, sort, limit)
+    by_name = {row.name: row for row in rows_of(clickhouse, source, names)}
+    rows = [by_name[name] for name in names if name in by_name]
+    if sort != "peak" and sum(row.counts["connections"] for row in rows) <= PEAK_CONNECTIONS:
         found = peaks(clickhouse, grouping, source.parameters, source.condition, names=names)
+    elif sort != "peak":
+        return Stats(tuple(rows), total, count)
     shown = (replace(row, peak=found.get(row.name, 0)) for row in rows)
     return Stats(tuple(shown), total, count)
 
 
 def total_of(clickhouse: ClickHouse, source: Source) -> tuple[int, Row | None]:
-    """How many groups there are, and all of them as one row with its peak."""
+    """How many groups there are, and all of them as one row, with its peak unless that takes too long."""
     *columns, count = clickhouse.rows(source.total(), source.parameters)[0]
     if not count:
         return 0, None
+    total = row_of(columns)
+    if total.counts["connections"] > PEAK_CONNECTIONS:
+        return int(count), total
     peak = peaks(clickhouse, None, source.parameters, source.condition).get("", 0)
-    return int(count), replace(row_of(columns), peak=peak)
+    return int(count), replace(total, peak=peak)
 
 
 def groups_of(clickhouse: ClickHouse, source: Source) -> list[Row]:
     """Every group, without peaks."""
-    return _rows(clickhouse, source, "")
+    return [row_of(row) for row in clickhouse.rows(source.groups(), source.parameters)]
 
 
-def _rows(clickhouse: ClickHouse, source: Source, rest: str, **parameters: object) -> list[Row]:
-    query = f"SELECT * FROM ({source.groups()}) {rest}"  # noqa: S608
-    return [row_of(row) for row in clickhouse.rows(query, {**source.parameters, **parameters})]
+def _first_names(clickhouse: ClickHouse, source: Source, sort: str, limit: int) -> list[str]:
+    """Names of the groups that come first, from the one column that says so."""
+    columns = () if sort == "name" else (sort,)
+    order = _ORDER.get(sort, f"{sort} DESC, name")
+    groups = source.groups(columns or ("last",))
+    query = f"SELECT name FROM ({groups}) ORDER BY {order} LIMIT {limit:d}"  # noqa: S608
+    return [str(name) for (name,) in clickhouse.rows(query, source.parameters)]
+
+
+def rows_of(clickhouse: ClickHouse, source: Source, names: Sequence[str]) -> list[Row]:
+    """The groups of these names."""
+    if not names:
+        return []
+    query = source.groups(more=f" AND {source.name} IN %(names)s")
+    found = clickhouse.rows(query, {**source.parameters, "names": tuple(names)})
+    return [row_of(row) for row in found]
 
 
 def table_for(start: int, end: int, grouping: Grouping) -> str:

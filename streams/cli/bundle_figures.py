@@ -46,7 +46,7 @@ FIGURES: Final = (
         "statistics/days.json",
         f"what happened on each of {DAYS} days",
         {
-            "day_": "toString(period)",
+            "day_": "toString(toDate(period))",
             "clients_": "uniqExact(client)",
             **_sums("connections", "requests", "messages", "refusals", "go_aways", "deferrals", "violations"),
         },
@@ -56,7 +56,7 @@ FIGURES: Final = (
         "statistics/decisions.json",
         f"decisions and warnings of {DAYS} days by rule",
         {
-            "day_": "toString(period)",
+            "day_": "toString(toDate(period))",
             "trigger_": "trigger",
             "rule_": "rule",
             "shadow_": "shadow",

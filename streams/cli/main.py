@@ -21,6 +21,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "sink": ("stages", "Store events and decisions in ClickHouse."),
     "parse": ("parse", "Turn log lines into JSON events."),
     "replay": ("replay", "Run a log through the engine and print its decisions."),
+    "compare": ("compare", "Two policies over one history: who is refused under one and not the other."),
+    "tune": ("tune", "Choose limits on history."),
     "policy": ("policy", "Look at the policy, change it, see who changed it."),
     "allow": ("policy_commands", "Have every module let an address or network alone."),
     "deny": ("policy_commands", "Refuse an address or network."),

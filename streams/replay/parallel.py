@@ -8,15 +8,16 @@ with its place in that order. A block is under way at most `_AHEAD` times, which
 
 import gc
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
 from typing import Any, Final
 from zlib import crc32
 
 from streams.engine.step import Outcome
 from streams.errors import UnavailableError
-from streams.model.decision import Decision, LimitWarning
 from streams.model.event import Event
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
@@ -37,38 +38,60 @@ def replay_lines(
     policy: Policy, chunks: Iterable[bytes], counts: ReadCounts, *, jobs: int
 ) -> Iterator[list[Outcome]]:
     """What `decide` yields for these JSON lines, event by event."""
-    context = get_context("spawn")
-    pipes: list[Connection] = []
-    children: list[Any] = []
+    children = [_Child(policy) for _ in range(jobs)]
     try:
-        for _ in range(jobs):
-            ours, theirs = context.Pipe()
-            child = context.Process(target=_child, args=(theirs, policy), daemon=True)
-            child.start()
-            theirs.close()
-            pipes.append(ours)
-            children.append(child)
-        yield from _shared(pipes, chunks, counts)
-    except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+        yield from _shared(children, chunks, counts)
+    except (EOFError, OSError) as error:
         raise UnavailableError(
             "a process of the replay ended before its time", try_next="--jobs 1"
         ) from error
     finally:
-        for pipe in pipes:
-            pipe.close()
         for child in children:
-            child.terminate()
-            child.join(5)
+            child.end()
 
 
-def _shared(pipes: list[Connection], chunks: Iterable[bytes], counts: ReadCounts) -> Iterator[list[Outcome]]:
-    jobs = len(pipes)
+class _Child:
+    """One process; its answers are read by a thread, so that neither waits for the other to read."""
+
+    def __init__(self, policy: Policy) -> None:
+        context = get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(theirs, policy), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._answers: SimpleQueue[Any] = SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def send(self, what: object) -> None:
+        self._pipe.send(what)
+
+    def answer(self) -> Any:
+        found = self._answers.get()
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def end(self) -> None:
+        self._process.terminate()
+        self._process.join(5)
+        self._pipe.close()
+
+    def _read(self) -> None:
+        try:
+            while True:
+                self._answers.put(self._pipe.recv())
+        except (EOFError, OSError) as error:
+            self._answers.put(error)
+
+
+def _shared(children: list[_Child], chunks: Iterable[bytes], counts: ReadCounts) -> Iterator[list[Outcome]]:
+    jobs = len(children)
     shares: dict[str, int] = {}
     under_way = 0
     for block in blocks(chunks):
         lines, clients, newest = when_who(block)
-        parts: list[list[bytes]] = [[] for _ in pipes]
-        numbers: list[list[int]] = [[] for _ in pipes]
+        parts: list[list[bytes]] = [[] for _ in children]
+        numbers: list[list[int]] = [[] for _ in children]
         for number, (line, client) in enumerate(zip(lines, clients, strict=True)):
             share = shares.get(client)
             if share is None:
@@ -77,32 +100,32 @@ def _shared(pipes: list[Connection], chunks: Iterable[bytes], counts: ReadCounts
                 share = shares[client] = crc32(client.encode("utf-8", "surrogatepass")) % jobs
             parts[share].append(line)
             numbers[share].append(number)
-        for pipe, part, mine in zip(pipes, parts, numbers, strict=True):
-            pipe.send((b"\n".join(part), mine, newest))
+        for child, part, mine in zip(children, parts, numbers, strict=True):
+            child.send((b"\n".join(part), mine, newest))
         under_way += 1
         if under_way > _AHEAD:
-            yield from _answers(pipes)
+            yield from _answers(children)
             under_way -= 1
-    for pipe in pipes:
-        pipe.send(None)
+    for child in children:
+        child.send(None)
     for _ in range(under_way + 1):
-        yield from _answers(pipes)
-    for pipe in pipes:
-        counts.add(pipe.recv())
+        yield from _answers(children)
+    for child in children:
+        counts.add(child.answer())
 
 
-def _answers(pipes: list[Connection]) -> Iterator[list[Outcome]]:
+def _answers(children: list[_Child]) -> Iterator[list[Outcome]]:
     """What all children decided about one batch, in the order of its events."""
     found: list[Found] = []
-    for pipe in pipes:
-        found += pipe.recv()
+    for child in children:
+        found += child.answer()
     found.sort(key=lambda it: it[0])
     for _, outcomes in found:
         yield outcomes
 
 
 class _Placed:
-    """A child's blocks as batches; knows where each event that it handed out stood."""
+    """A child's blocks as batches; knows where each event stood whose stamp and id do not say it."""
 
     def __init__(self, pipe: Connection) -> None:
         self.counts = ReadCounts()
@@ -116,22 +139,23 @@ class _Placed:
             before = self.counts.read
             events, _ = events_of(content, self.counts) if content else ([], 0)
             if self.counts.read - before == len(events) == len(numbers):
-                for number, event in zip(numbers, events, strict=True):
-                    self._places[id(event)] = block, number
+                named = zip(numbers, events, strict=True)
             else:
-                self._places.update({id(event): (block, n) for n, event in enumerate(events)})
+                named = zip(range(len(events)), events, strict=True)
+            self._places |= {id(event): (block, n) for n, event in named if not event.at % 1000}
             batch = order.add(events, newest)
             yield batch
-            for event in batch.items:
-                del self._places[id(event)]
+            if self._places:
+                for event in batch.items:
+                    self._places.pop(id(event), None)
             block += 1
         yield order.rest()
 
     def place(self, event: Event) -> Place:
-        return event_order(event), *self._places[id(event)]
+        return event_order(event), *self._places.get(id(event), (0, 0))
 
 
-def _child(pipe: Connection, policy: Policy) -> None:
+def _work(pipe: Connection, policy: Policy) -> None:
     gc.disable()
     placed = _Placed(pipe)
     try:

@@ -19,7 +19,16 @@ from streams.replay.counts import ReadCounts
 from streams.replay.extent import Extent
 from streams.replay.files import chunks
 from streams.replay.json_lines import blocks, events_of
-from streams.replay.order import LATENESS_US, Batch, Batches, BlockOrder, Source, TimeOrder, event_order, merged
+from streams.replay.order import (
+    LATENESS_US,
+    Batch,
+    Batches,
+    BlockOrder,
+    Source,
+    TimeOrder,
+    event_order,
+    merged,
+)
 from streams.wire.frames import decode_event
 from streams.wire.lines import LineReader, RawLine
 from streams.wire.postfix import Ignored, LogParser, Unreadable

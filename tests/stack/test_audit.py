@@ -212,3 +212,21 @@ def test_the_command_writes_every_form(settings: ClickHouseSettings, tmp_path: P
     assert goaway(settings, "audit", "--month", "2026-13").returncode == 2
     assert goaway(settings, *arguments, "--html", "/nonexistent/x.html").returncode == 4
     assert "Nothing was seen" in goaway(settings, "audit", "--month", "2020-01").stdout
+
+
+def test_short_cuts_for_very_many_clients_say_the_same(
+    november: Month, settings: ClickHouseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.audit.month_clients._FEW_ROWS", 0)
+    monkeypatch.setattr("streams.audit.month_clients._EXACT_ROWS", 0)
+    monkeypatch.setattr("streams.audit.month_series.TOLD_APART", 0)
+    found = reviewed(settings, NOVEMBER, DECEMBER)
+    assert found.proposals == november.proposals
+    assert found.compared == november.compared
+    assert (found.total, found.before) == (november.total, november.before)
+    assert [it.name for it in found.top] == [it.name for it in november.top][: len(found.top)]
+    told: dict[str, int] = {}
+    for day in found.daily:
+        for by, count in day.refusals.items():
+            told[by] = told.get(by, 0) + count
+    assert told == {"Goaway": 70, "greylist": 120, "the MTA's own rules": 201}

@@ -49,6 +49,8 @@ SECRETS: Final = {
     ABUSIX,
     ELSEWHERE,
 }
+PEM: Final = "-----{} EC PRIVATE" + " KEY-----"
+"""In two pieces: the repository is searched for keys."""
 PEOPLE: Final = ("anna.smith", "bob-the-buyer", "info+list", "carol", "Offer for Dora")
 
 ENVIRON: Final = {
@@ -306,6 +308,34 @@ def test_names_keep_their_number() -> None:
     assert once == "from=<person-1@x.org> to=<person-2@x.org>"
     assert redaction.clean(once) == once
     assert redaction.clean("to=<A@x.org>") == "to=<person-1@x.org>"
+
+
+@pytest.mark.parametrize(
+    ("line", "clean"),
+    [
+        (
+            "improper command pipelining after AUTH from u[2001:db8::1]: c2VjcmV0 x",
+            "…AUTH from u[2001:db8::1]: §",
+        ),
+        ("< h[192.0.2.7]: AUTH CRAM-MD5 c2VjcmV0", "…AUTH CRAM-MD5 §"),
+        ("Authorization: Basic c2VjcmV0", "Authorization: Basic §"),
+        ('{"token" : "c2Vj cmV0", "n": 1}', '{"token" : "§", "n": 1}'),
+        ('said "{\\"api_key\\":\\"c2VjcmV0\\"}"', 'said "{\\"api_key\\":\\"§\\"}"'),
+        ("sasl.password=c2VjcmV0, next", "sasl.password=§, next"),
+        ("env['client_secret'] = 'c2Vj cmV0'", "env['client_secret'] = '§'"),
+        ("ntfy://c2VjcmV0@ntfy.example.org/x failed", "ntfy://§ failed"),
+        ("https://u:c2VjcmV0@h.example.org:8443 failed", "https://h.example.org:8443/§ failed"),
+        ("https://h.example.org?k=c2VjcmV0 failed", "https://h.example.org/§ failed"),
+        (f"{PEM.format('BEGIN')}\nc2VjcmV0\n{PEM.format('END')}\nnext", "§\nnext"),
+        ("1.0.0.127.c2vjcmv0c2vjcmv0.bl.example.org", "1.0.0.127.§.bl.example.org"),
+        ("c2.zen.dq.spamhaus.net", "§.zen.dq.spamhaus.net"),
+    ],
+)
+def test_what_looks_like_a_secret_is_taken_out(line: str, clean: str) -> None:
+    found = Redaction([], whole=True).clean(line)
+    wanted = clean.replace("§", REMOVED)
+    assert found.endswith(wanted[1:]) if wanted.startswith("…") else found == wanted
+    assert "c2Vj" not in found
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,168 @@
+"""What a history shows of each client: what it did, how it went, and how high its counts rose unblocked."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from streams.engine.state import ClientState, State
+from streams.engine.step import step
+from streams.model.client import Address, Client
+from streams.model.event import Event
+from streams.model.instant import MICROSECONDS
+from streams.model.policy import Policy
+from streams.model.standing import PolicyIndex
+from streams.replay.setting import unlimited
+
+_MAX_ZONES: Final = 8
+
+
+class Observed:
+    """One client's doings in a history, in counts: small, whatever the length of the history."""
+
+    __slots__ = (
+        "accepted",
+        "address",
+        "auth_failures",
+        "authenticated",
+        "clean",
+        "connects",
+        "erring",
+        "exempt",
+        "first",
+        "gaps",
+        "last",
+        "learnt",
+        "like",
+        "listed",
+        "messages",
+        "network",
+        "peaks",
+        "ptr",
+        "refused",
+        "typical_us",
+        "violations",
+    )
+
+    def __init__(self, address: Address, at: int) -> None:
+        self.address = address
+        self.network = ""
+        """The policy's network entry that sets its limits."""
+        self.exempt = False
+        """Whether the rate module lets it alone."""
+        self.ptr = ""
+        self.connects = self.messages = self.authenticated = self.auth_failures = self.violations = 0
+        self.accepted = self.refused = 0
+        """Transactions that were taken; transactions, recipients and greetings that were refused for good."""
+        self.clean = self.erring = 0
+        """Sessions that ended with QUIT and had no command fail; sessions that had."""
+        self.learnt = False
+        self.listed: tuple[str, ...] = ()
+        """Zones that list it."""
+        self.peaks = [0, 0, 0]
+        """The highest counts of `RULES` while no limit blocks it."""
+        self.first = self.last = at
+        """Its first and its latest connection."""
+        self.typical_us = 0
+        self.gaps = self.like = 0
+        """Pauses between its connections, and how many were like the typical one then (within a quarter)."""
+
+    @property
+    def regular(self) -> float:
+        """Share of pauses that are alike; 0 where there are few."""
+        return self.like / self.gaps if self.gaps >= 20 else 0.0
+
+    def connected(self, at: int) -> None:
+        """One more connection."""
+        gap = at - self.last
+        if self.connects and gap >= 0:
+            self.gaps += 1
+            typical = self.typical_us or gap
+            self.like += abs(gap - typical) * 4 <= typical
+            # follows slowly, and an outage hardly: what is typical is what most pauses are like
+            self.typical_us = typical + (min(max(gap, typical // 2), typical * 2) - typical) // 8
+        self.connects += 1
+        self.last = max(self.last, at)
+
+
+def observe(policy: Policy, events: Iterable[Event]) -> dict[Client, Observed]:
+    """Every client of the history. Peaks are counted by the engine, under the policy without its limits."""
+    index, state = PolicyIndex(unlimited(policy)), State(memory_s=policy.memory_s)
+    found: dict[Client, Observed] = {}
+    for event in events:
+        if event.kind == "policy":
+            continue
+        seen = found.get(event.client)
+        if seen is None:
+            seen = found[event.client] = Observed(event.address, event.at)
+            standing = index.standing(event.address)
+            seen.network, seen.exempt = standing.network, standing.exempt("rate", event.at)
+        step(index, state, event)
+        _note(seen, event)
+        if event.kind in ("connect", "mail") and (client := state.clients.get(event.client)) is not None:
+            _peaks(seen.peaks, client)
+    return found
+
+
+def _peaks(peaks: list[int], client: ClientState) -> None:
+    sessions = client.sessions
+    if sessions and len(sessions) > peaks[0]:
+        for name in [name for name, forgotten in sessions.items() if forgotten <= client.clock]:
+            del sessions[name]
+        peaks[0] = max(peaks[0], len(sessions))
+    if client.connects and len(client.connects) > peaks[1]:
+        peaks[1] = len(client.connects)
+    if client.requests and len(client.requests) > peaks[2]:
+        peaks[2] = len(client.requests)
+
+
+def _note(seen: Observed, event: Event) -> None:
+    if event.ptr and not seen.ptr:
+        seen.ptr = event.ptr[:128]
+    match event.kind:
+        case "connect":
+            seen.connected(event.at)
+        case "mail" | "rcpt" | "refusal":
+            if event.kind == "mail" and not event.code:
+                seen.accepted += 1
+                seen.authenticated += bool(event.sasl_user)
+            elif event.code >= 500:
+                seen.refused += 1
+        case "message":
+            seen.messages += 1
+        case "auth":
+            seen.authenticated += 1
+        case "auth_failure":
+            seen.auth_failures += 1
+        case "violation":
+            seen.violations += 1
+        case "learnt":
+            seen.learnt = True
+        case "reputation":
+            for zone in _zones(event.detail):
+                if zone not in seen.listed and len(seen.listed) < _MAX_ZONES:
+                    seen.listed += (zone,)
+        case "disconnect":
+            _ended(seen, event.detail)
+
+
+def _ended(seen: Observed, commands: str) -> None:
+    """`ehlo=2 starttls=1 quit=1 commands=4`; `mail=0/1` is a command of which none succeeded."""
+    if "/" in commands:
+        seen.erring += 1
+        seen.auth_failures += "auth=0/" in commands
+    elif "quit=" in commands and ("ehlo=" in commands or "helo=" in commands):
+        seen.clean += 1
+
+
+def _zones(detail: str) -> list[str]:
+    """`zen.example 127.0.0.2,127.0.0.4; bl.example 127.0.0.2` → zones that list, errors left out."""
+    found = []
+    for part in detail.split("; "):
+        zone, _, codes = part.partition(" ")
+        if any(it.startswith("127.") and not it.startswith("127.255.255.") for it in codes.split(",")):
+            found.append(zone[:64])
+    return found
+
+
+def span_s(seen: Observed) -> float:
+    """Seconds from its first connection to its latest."""
+    return (seen.last - seen.first) / MICROSECONDS
