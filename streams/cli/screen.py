@@ -23,7 +23,7 @@ SHOWN = {
     "notify": ("sent", "waiting", "trouble"),
     "sink": ("rows", "lag", "trouble"),
     "sample": ("events", "bytes_behind", "trouble"),
-    "ship": ("read", "events", "bytes_behind", "unreadable", "trouble"),
+    "ship": ("lines_read", "events", "bytes_behind", "unreadable", "trouble"),
 }
 """Facts of a stage that fit on its line, in order."""
 

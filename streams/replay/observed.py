@@ -82,6 +82,36 @@ class Observed:
         self.connects += 1
         self.last = max(self.last, at)
 
+    def note(self, event: Event) -> None:
+        """Count what an event tells of."""
+        if event.ptr and not self.ptr:
+            self.ptr = event.ptr[:128]
+        match event.kind:
+            case "connect":
+                self.connected(event.at)
+            case "mail" | "rcpt" | "refusal":
+                if event.kind == "mail" and not event.code:
+                    self.accepted += 1
+                    self.authenticated += bool(event.sasl_user)
+                elif event.code >= 500:
+                    self.refused += 1
+            case "message":
+                self.messages += 1
+            case "auth":
+                self.authenticated += 1
+            case "auth_failure":
+                self.auth_failures += 1
+            case "violation":
+                self.violations += 1
+            case "learnt":
+                self.learnt = True
+            case "reputation":
+                for zone in _zones(event.detail):
+                    if zone not in self.listed and len(self.listed) < _MAX_ZONES:
+                        self.listed += (zone,)
+            case "disconnect":
+                _ended(self, event.detail)
+
 
 def observe(policy: Policy, events: Iterable[Event]) -> dict[Client, Observed]:
     """Every client of the history. Peaks are counted by the engine, under the policy without its limits."""
@@ -96,7 +126,7 @@ def observe(policy: Policy, events: Iterable[Event]) -> dict[Client, Observed]:
             standing = index.standing(event.address)
             seen.network, seen.exempt = standing.network, standing.exempt("rate", event.at)
         step(index, state, event)
-        _note(seen, event)
+        seen.note(event)
         if event.kind in ("connect", "mail") and (client := state.clients.get(event.client)) is not None:
             _peaks(seen.peaks, client)
     return found
@@ -112,36 +142,6 @@ def _peaks(peaks: list[int], client: ClientState) -> None:
         peaks[1] = len(client.connects)
     if client.requests and len(client.requests) > peaks[2]:
         peaks[2] = len(client.requests)
-
-
-def _note(seen: Observed, event: Event) -> None:
-    if event.ptr and not seen.ptr:
-        seen.ptr = event.ptr[:128]
-    match event.kind:
-        case "connect":
-            seen.connected(event.at)
-        case "mail" | "rcpt" | "refusal":
-            if event.kind == "mail" and not event.code:
-                seen.accepted += 1
-                seen.authenticated += bool(event.sasl_user)
-            elif event.code >= 500:
-                seen.refused += 1
-        case "message":
-            seen.messages += 1
-        case "auth":
-            seen.authenticated += 1
-        case "auth_failure":
-            seen.auth_failures += 1
-        case "violation":
-            seen.violations += 1
-        case "learnt":
-            seen.learnt = True
-        case "reputation":
-            for zone in _zones(event.detail):
-                if zone not in seen.listed and len(seen.listed) < _MAX_ZONES:
-                    seen.listed += (zone,)
-        case "disconnect":
-            _ended(seen, event.detail)
 
 
 def _ended(seen: Observed, commands: str) -> None:

@@ -1,6 +1,6 @@
 """Puts what comes almost in order of time into that order, in bounded memory."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heapreplace
 from typing import Final, Generic, NamedTuple, TypeVar
@@ -76,7 +76,8 @@ class BlockOrder:
         """Take in a block whose latest time is `newest`; what nothing can come before any more."""
         self._newest = max(self._newest, newest)
         held = self._held
-        if not _in_order(events) or (held and events and held[-1].at >= events[0].at):
+        _put_in_order(events)
+        if held and events and held[-1].at >= events[0].at:
             held += events
             held.sort(key=event_order)
         else:
@@ -102,14 +103,17 @@ def event_order(event: Event) -> tuple[int, str]:
     return at, event.id if at % 1000 else ""
 
 
-def _in_order(events: list[Event]) -> bool:
-    """Whether they surely are; some that are may be taken for not."""
+def _put_in_order(events: list[Event]) -> None:
     ats = [event.at for event in events]
     if sorted(ats) != ats:
-        return False
+        events.sort(key=event_order)
+        return
     if len(set(ats)) == len(ats):
-        return True
-    return not any(a == b and a % 1000 for a, b in zip(ats, ats[1:], strict=False))
+        return
+    tied = [n for n, (a, b) in enumerate(zip(ats, ats[1:], strict=False)) if a == b and a % 1000]
+    for place in tied:
+        first, last = bisect_left(ats, ats[place]), bisect_right(ats, ats[place])
+        events[first:last] = sorted(events[first:last], key=event_order)
 
 
 class Source(NamedTuple, Generic[T]):

@@ -1,0 +1,185 @@
+"""Two policies over one history: who is refused under one and not under the other, when, how often, how long."""
+
+from collections.abc import Iterable
+from typing import Final, Literal
+
+import msgspec
+
+from streams.engine.outcome import refused, refuses
+from streams.engine.rules import RULES_BY_KIND
+from streams.engine.state import State
+from streams.engine.step import step
+from streams.model.client import Client
+from streams.model.decision import Decision
+from streams.model.event import Event
+from streams.model.instant import MICROSECONDS, Instant
+from streams.model.policy import Policy
+from streams.model.standing import PolicyIndex
+from streams.replay.legitimacy import Legitimacy, legitimacy, protected
+from streams.replay.observed import Observed
+
+Where = Literal["A only", "B only", "both, unlike"]
+_TIMES: Final = 5
+
+
+class Refusals(msgspec.Struct, kw_only=True):
+    """What one policy does to one client."""
+
+    blocks: int = 0
+    """Decisions that refuse it, each with an end of its own."""
+    attempts: int = 0
+    """Connections and transactions of the history that would have been refused."""
+    blocked_us: int = 0
+    """How long its blocks last together, overlaps counted once; a block list entry lasts to the history's end."""
+    first: Instant | None = None
+    """When it is refused for the first time."""
+    last: Instant | None = None
+    """When its latest block begins."""
+    triggers: list[str] = []
+    """What refuses it: `rate: connections_per_minute`, in order of first appearance."""
+    spans: list[tuple[Instant, Instant | None]] = []
+    """From when to when, of its first five blocks."""
+    _until: int = 0
+
+    def block(self, decision: Decision) -> None:
+        """One more block."""
+        self.blocks += 1
+        self.first = self.first or decision.at
+        self.last = decision.at
+        name = f"{decision.trigger}: {decision.rule}"
+        if name not in self.triggers:
+            self.triggers.append(name)
+        if len(self.spans) < _TIMES:
+            self.spans.append((decision.at, decision.until))
+        if decision.until is not None:
+            self.blocked_us += max(0, decision.until - max(decision.at, self._until))
+            self._until = max(self._until, decision.until)
+
+    def release(self, at: int) -> None:
+        """Its blocks end early."""
+        if at < self._until:
+            self.blocked_us -= self._until - at
+            self._until = at
+
+
+class Difference(msgspec.Struct, kw_only=True):
+    """A client that the two policies do not treat alike."""
+
+    client: Client
+    where: Where
+    a: Refusals
+    b: Refusals
+    ptr: str
+    messages: int
+    connects: int
+    legitimacy: Legitimacy
+    protected: bool
+
+
+class Compared(msgspec.Struct, kw_only=True):
+    """The outcome of a comparison."""
+
+    a: str
+    """Version of the first policy."""
+    b: str
+    clients: int
+    refused_a: int
+    """Clients that the first policy refuses at least once."""
+    refused_b: int
+    attempts_a: int
+    attempts_b: int
+    differences: list[Difference]
+    """Known legitimate senders first, then by how many attempts it makes a difference for."""
+
+
+class _Side:
+    """One policy going over the history."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.index = PolicyIndex(policy)
+        self.state = State(memory_s=policy.memory_s)
+        self.found: dict[Client, Refusals] = {}
+
+    def step(self, event: Event) -> None:
+        """Decide, and note what was refused."""
+        index = self.index.at(event.at) if self.index.has_schedules else self.index
+        outcomes = step(self.index, self.state, event)
+        for it in outcomes:
+            if not isinstance(it, Decision) or it.shadow or it.action not in ("block", "release"):
+                continue
+            known = self.found.setdefault(event.client, Refusals())
+            if it.action == "block":
+                known.block(it)
+            else:
+                known.release(it.at)
+        if event.kind in RULES_BY_KIND and not refuses(outcomes) and self._stands(index, event):
+            self.found.setdefault(event.client, Refusals()).attempts += 1
+
+    def _stands(self, index: PolicyIndex, event: Event) -> bool:
+        """Whether a block that was there before the event refuses it."""
+        standing = index.standing(event.address)
+        if standing.blocks and standing.blocked(event.at) is not None:
+            return True
+        client = self.state.clients.get(event.client)
+        return client is not None and refused(index, standing, client, event)
+
+
+def compare(a: Policy, b: Policy, events: Iterable[Event]) -> Compared:
+    """One pass. Memory: that of active clients twice, and the evidence of every client."""
+    sides = _Side(a), _Side(b)
+    seen: dict[Client, Observed] = {}
+    for event in events:
+        if event.kind == "policy":
+            continue
+        known = seen.get(event.client)
+        if known is None:
+            known = seen[event.client] = Observed(event.address, event.at)
+            standings = [side.index.standing(event.address) for side in sides]
+            known.exempt = any(it.exempt("rate", event.at) for it in standings)
+        known.note(event)
+        for side in sides:
+            side.step(event)
+    found = [
+        _difference(client, known, *(side.found.get(client, Refusals()) for side in sides))
+        for client, known in seen.items()
+        if not _alike(*(side.found.get(client) for side in sides))
+    ]
+    found.sort(
+        key=lambda it: (not it.protected, -it.messages, -abs(it.a.attempts - it.b.attempts), it.client)
+    )
+    of_a, of_b = (side.found.values() for side in sides)
+    return Compared(
+        a=sides[0].index.version,
+        b=sides[1].index.version,
+        clients=len(seen),
+        refused_a=sum(it.blocks > 0 for it in of_a),
+        refused_b=sum(it.blocks > 0 for it in of_b),
+        attempts_a=sum(it.attempts for it in of_a),
+        attempts_b=sum(it.attempts for it in of_b),
+        differences=found,
+    )
+
+
+def _alike(a: Refusals | None, b: Refusals | None) -> bool:
+    return (a or Refusals()) == (b or Refusals())
+
+
+def _difference(client: Client, seen: Observed, a: Refusals, b: Refusals) -> Difference:
+    where: Where = "both, unlike" if a.blocks and b.blocks else "A only" if a.blocks else "B only"
+    thought = legitimacy(seen)
+    return Difference(
+        client=client,
+        where=where,
+        a=a,
+        b=b,
+        ptr=seen.ptr,
+        messages=seen.messages,
+        connects=seen.connects,
+        legitimacy=thought,
+        protected=protected(seen, thought),
+    )
+
+
+def seconds(us: int) -> int:
+    """Whole seconds."""
+    return round(us / MICROSECONDS)
