@@ -20,9 +20,9 @@ SHOWN = {
     "shim": ("caught_up", "decisions_standing", "requests", "refused", "listening"),
     "worker": ("events", "events_per_s", "decisions", "clients", "records_waiting"),
     "reputation": ("looked_up", "listed", "zones_out", "waiting", "records_waiting"),
-    "notify": ("sent", "waiting", "trouble"),
+    "notify": ("messages", "notices_told", "notices_waiting", "trouble"),
     "sink": ("rows", "lag", "trouble"),
-    "sample": ("events", "bytes_behind", "trouble"),
+    "sample": ("lines_read", "events", "bytes_behind", "trouble"),
     "ship": ("lines_read", "events", "bytes_behind", "unreadable", "trouble"),
 }
 """Facts of a stage that fit on its line, in order."""
