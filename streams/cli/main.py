@@ -21,6 +21,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "sink": ("stages", "Store events and decisions in ClickHouse."),
     "parse": ("parse", "Turn log lines into JSON events."),
     "replay": ("replay", "Run a log through the engine and print its decisions."),
+    "capacity": ("capacity", "Partitions, workers, disk and memory that your traffic needs."),
     "compare": ("compare", "Two policies over one history: who is refused under one and not the other."),
     "tune": ("tune", "Choose limits on history."),
     "policy": ("policy", "Look at the policy, change it, see who changed it."),
@@ -45,6 +46,25 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 """Command → (module of `streams.cli` that has it, what it does). A module is imported when it is called, so
 that `goaway --help` and `goaway parse` do not wait for Kafka's and Faust's imports."""
 
+SECTIONS: Final[dict[str, tuple[str, ...]]] = {
+    "Run it": ("up", "status", "doctor", "bundle"),
+    "Who is refused, and why": (
+        "explain",
+        "unblock",
+        "exempt",
+        "allow",
+        "deny",
+        "suspend",
+        "resume",
+        "forget",
+    ),
+    "The policy": ("policy", "shadow", "compare", "tune", "replay", "greylist", "capacity"),
+    "What happened": ("search", "stats", "audit", "dashboards"),
+    "Stages": ("ship", "worker", "shim", "sink", "reputation", "notify"),
+    "Set up, look inside": ("topics", "db", "parse"),
+}
+"""How `goaway --help` shows them; one that is in none is shown last."""
+
 
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -58,8 +78,14 @@ class _Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, what) for name, (_, what) in COMMANDS.items()])
+        left = dict(COMMANDS)
+        for title, names in SECTIONS.items():
+            rows = [(name, left.pop(name)[1]) for name in names if name in left]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+        if left:
+            with formatter.section("More"):
+                formatter.write_dl([(name, what) for name, (_, what) in left.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -20,7 +20,7 @@ from streams.model.client import parse_network
 from streams.model.policy import Policy
 from streams.replay.counts import ReadCounts
 from streams.replay.setting import RULES, Setting, grid, setting_of
-from streams.replay.tune_page import cautions, summary, tune_page
+from streams.replay.tune_page import cautions, outstanding, summary, tune_page
 from streams.replay.tuning import Tuned, as_json
 from streams.replay.tuning import tune as run
 from streams.wire.policy_entries import Entries, canonical, policy_of
@@ -40,9 +40,10 @@ def _levels(_: click.Context, option: click.Parameter, value: str | None) -> lis
     except ValueError:
         found = []
     if not found or not all(1 <= it <= (100 if growth else 10_000_000) for it in found):
+        kind, example = ("numbers", "1,1.5,2") if growth else ("whole numbers", "10,20,40")
+        flag = option.opts[0]
         raise UsageError(
-            f"{option.opts[0]} {value[:64]!r} is no list of {'numbers' if growth else 'whole numbers'} from 1 on",
-            try_next=f"{option.opts[0]} {'1,1.5,2' if growth else '10,20,40'}",
+            f"{flag} {value[:64]!r} is no list of {kind} from 1 on", try_next=f"{flag} {example}"
         )
     return found
 
@@ -94,7 +95,7 @@ def tune(
     if not tuned.clients:
         raise InvalidValueError("the history has no events", try_next=f"goaway parse {files[0]}")
     if html_file is not None:
-        _write(html_file, tune_page(tuned))
+        write_page(html_file, tune_page(tuned))
     edit = _edit(tuned)
     if not applies:
         if flags["as_json"]:
@@ -159,18 +160,20 @@ def _print(tuned: Tuned, files: Sequence[Path]) -> None:
     """Who is who, the front, the recommendation."""
     sides = list(tuned.sides.values())
     click.echo(
-        f"{len(sides):,} clients in {tuned.span_s / 86_400:.1f} days: {sides.count('protected'):,} legitimate, "
-        f"{sides.count('abusive'):,} abusive, {sides.count('unclear'):,} unclear; {len(tuned.settings):,} settings"
+        f"{len(sides):,} clients in {tuned.span_s / 86_400:.1f} days: {sides.count('protected'):,} "
+        f"legitimate, {sides.count('abusive'):,} abusive, {sides.count('unclear'):,} unclear; "
+        f"{len(tuned.settings):,} settings"
     )
     for side, name in (("protected", "legitimate"), ("abusive", "abusive")):
-        click.echo(f"\nThe busiest {name} clients (open, connections and requests a minute at most):")
+        click.echo(f"\nThe busiest {name} clients; at most open, connections and requests a minute:")
         of = [it for it in tuned.peaks() if tuned.sides[it[0]] == side][:_CLIENTS]
         for client, seen, thought in of:
             peaks = " ".join(f"{it:>4}" for it in seen.peaks)
-            click.echo(f"  {client:<24}{peaks}  {thought.score:+4d}: {cell('; '.join(thought.reasons), 160)}")
+            click.echo(f"  {client:<24}{peaks}  {thought.score:+4d} points")
+            _wrapped(cell("; ".join(thought.reasons), 300), indent="      ")
     click.echo("\nNo setting is better in both (recommended *, now =):")
     rows = []
-    for number in dict.fromkeys([tuned.recommended, tuned.now, *tuned.front]):
+    for number in outstanding(tuned):
         it, found = tuned.settings[number], tuned.weighed[number]
         mark = ("*" if number == tuned.recommended else "") + ("=" if number == tuned.now else "")
         limits = "/".join(str(getattr(it, rule)) for rule in RULES)
@@ -186,7 +189,7 @@ def _print(tuned: Tuned, files: Sequence[Path]) -> None:
     print_table(("", "limits", "cool-down", "stopped", "hurt", "refused bad", "refused good"), rows)
     click.echo()
     for line in summary(tuned):
-        click.echo(line)
+        _wrapped(line)
     for line in cautions(tuned):
         click.secho(f"note: {line}", fg="yellow")
     if files:
@@ -194,7 +197,12 @@ def _print(tuned: Tuned, files: Sequence[Path]) -> None:
         click.echo(f"To have it: goaway tune {names}{' --per-network' if tuned.networks else ''} --apply")
 
 
-def _write(file: Path, content: str) -> None:
+def _wrapped(line: str, *, indent: str = "") -> None:
+    click.echo(click.wrap_text(line, 80, initial_indent=indent, subsequent_indent=indent or "  "))
+
+
+def write_page(file: Path, content: str) -> None:
+    """Write a page where the user wants it."""
     try:
         file.write_text(content, encoding="utf-8")
     except OSError as error:

@@ -20,14 +20,11 @@ from streams.replay.tuning import History
 def readable_again(files: Sequence[Path]) -> Iterator[list[Path]]:
     """The files, with `-` copied to one that is gone afterwards."""
     with TemporaryDirectory(prefix="goaway-") as folder:
-        kept = []
-        for file in dict.fromkeys(files):
-            if str(file) == "-":
-                file = Path(folder) / "standard-input"
-                with file.open("wb") as out:
-                    shutil.copyfileobj(sys.stdin.buffer, out)
-            kept.append(file)
-        yield kept
+        copy = Path(folder) / "standard-input"
+        if any(str(file) == "-" for file in files):
+            with copy.open("wb") as out:
+                shutil.copyfileobj(sys.stdin.buffer, out)
+        yield [copy if str(file) == "-" else file for file in dict.fromkeys(files)]
 
 
 def reader(files: Sequence[Path], *, policy: Policy, zone: tzinfo, counts: ReadCounts) -> History:

@@ -1,4 +1,4 @@
-"""Two policies over one history: who is refused under one and not under the other, when, how often, how long."""
+"""Two policies over one history: who is refused under one and not the other, when, how often, how long."""
 
 from collections.abc import Iterable
 from typing import Final, Literal
@@ -18,7 +18,8 @@ from streams.model.standing import PolicyIndex
 from streams.replay.legitimacy import Legitimacy, legitimacy, protected
 from streams.replay.observed import Observed
 
-Where = Literal["A only", "B only", "both, unlike"]
+Where = Literal["A", "B", "both"]
+"""Which policy refuses the client; both: not at the same times, or for other reasons."""
 _TIMES: Final = 5
 
 
@@ -30,7 +31,7 @@ class Refusals(msgspec.Struct, kw_only=True):
     attempts: int = 0
     """Connections and transactions of the history that would have been refused."""
     blocked_us: int = 0
-    """How long its blocks last together, overlaps counted once; a block list entry lasts to the history's end."""
+    """How long its blocks last together, overlaps counted once; blocks without an end are left out."""
     first: Instant | None = None
     """When it is refused for the first time."""
     last: Instant | None = None
@@ -112,16 +113,16 @@ class _Side:
                 known.block(it)
             else:
                 known.release(it.at)
-        if event.kind in RULES_BY_KIND and not refuses(outcomes) and self._stands(index, event):
+        if event.kind in RULES_BY_KIND and self._refused(index, event, decided_now=refuses(outcomes)):
             self.found.setdefault(event.client, Refusals()).attempts += 1
 
-    def _stands(self, index: PolicyIndex, event: Event) -> bool:
-        """Whether a block that was there before the event refuses it."""
+    def _refused(self, index: PolicyIndex, event: Event, *, decided_now: bool) -> bool:
+        """Whether the event is refused: by an entry of the block list, or by a block that stood before it."""
         standing = index.standing(event.address)
         if standing.blocks and standing.blocked(event.at) is not None:
             return True
         client = self.state.clients.get(event.client)
-        return client is not None and refused(index, standing, client, event)
+        return not decided_now and client is not None and refused(index, standing, client, event)
 
 
 def compare(a: Policy, b: Policy, events: Iterable[Event]) -> Compared:
@@ -165,7 +166,7 @@ def _alike(a: Refusals | None, b: Refusals | None) -> bool:
 
 
 def _difference(client: Client, seen: Observed, a: Refusals, b: Refusals) -> Difference:
-    where: Where = "both, unlike" if a.blocks and b.blocks else "A only" if a.blocks else "B only"
+    where: Where = "both" if a.blocks and b.blocks else "A" if a.blocks else "B"
     thought = legitimacy(seen)
     return Difference(
         client=client,

@@ -11,6 +11,7 @@ h1 { font-size:24px; margin:0 0 4px; } h2 { font-size:18px; margin:28px 0 6px; }
 .wide { overflow-x:auto; } table { border-collapse:collapse; font-size:13px; width:100%; }
 th, td { text-align:left; padding:4px 10px 4px 0; border-bottom:1px solid var(--faint); vertical-align:top; }
 td.n, th.n { text-align:right; } td { overflow-wrap:break-word; } .soft { color:#5b6673; }
+td:first-child { min-width:9em; } td.s { white-space:nowrap; } td:not(.n):last-child { min-width:20em; }
 .big { font-size:17px; padding:10px 14px; border-left:4px solid var(--c3); background:#f3f8f5; }
 .warn { border-left-color:var(--c2); background:#fdf6ee; } figure { margin:8px 0; }
 .small { display:none; } @media (max-width:640px) { .small { display:block; } .large { display:none; } }
@@ -54,10 +55,15 @@ def table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     body = "".join(
         "<tr>"
         + "".join(
-            f"<td{kind}>{f'{it:,}' if isinstance(it, int) else text(it)}</td>"
+            f"<td{kind or _short(it)}>{f'{it:,}' if isinstance(it, int) else text(it)}</td>"
             for it, kind in zip(row, kinds, strict=True)
         )
         + "</tr>"
         for row in lines
     )
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _short(said: object) -> str:
+    """A short text, such as an address or a moment, is not broken."""
+    return ' class="s"' if len(str(said)) <= 16 else ""

@@ -1,4 +1,4 @@
-"""The settings of a sweep as a chart: abusive clients stopped over legitimate clients hurt, the front as steps."""
+"""A sweep's settings as a chart: abusive clients stopped over legitimate clients hurt, and the front."""
 
 import html
 from collections import Counter
@@ -9,6 +9,8 @@ from streams.replay.pareto import Point
 
 _CHAR = 6.6
 _RIGHT, _TOP, _BOTTOM = 18, 26, 46
+_INSET = 18
+"""Room between the axis and its first dots, so that marks at nought lie on no figure."""
 
 
 def pareto_chart(
@@ -16,13 +18,13 @@ def pareto_chart(
 ) -> str:
     """SVG of this size. Points of many settings at one place are one dot, larger the more there are.
 
-    The setting of now is a ring, the recommended one a diamond; both are told apart by form, not by colour alone.
+    The setting of now is a ring, the recommended one a diamond: told apart by form, not by colour alone.
     """
     across, up = (_ticks(max(point[axis] for point in points)) for axis in (0, 1))
     left = 14 + 14 + max(len(shown(it)) for it in up) * _CHAR
 
     def x(hurt: float) -> float:
-        return left + hurt / across[-1] * (width - left - _RIGHT)
+        return left + _INSET + hurt / across[-1] * (width - left - _INSET - _RIGHT)
 
     def y(stopped: float) -> float:
         return height - _BOTTOM - stopped / up[-1] * (height - _TOP - _BOTTOM)
@@ -30,11 +32,14 @@ def pareto_chart(
     drawn = []
     for tick in up:
         drawn.append(
-            f'<line class="grid" x1="{left:.1f}" x2="{width - _RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
-            f'<text class="soft" text-anchor="end" x="{left - 6:.1f}" y="{y(tick) + 4:.1f}">{shown(tick)}</text>'
+            f'<line class="grid" x1="{left:.1f}" x2="{width - _RIGHT}" '
+            f'y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
+            f'<text class="soft" text-anchor="end" x="{left - 6:.1f}" '
+            f'y="{y(tick) + 4:.1f}">{shown(tick)}</text>'
         )
     drawn += [
-        f'<text class="soft" text-anchor="middle" x="{x(tick):.1f}" y="{height - _BOTTOM + 22}">{shown(tick)}</text>'
+        f'<text class="soft" text-anchor="middle" x="{x(tick):.1f}" '
+        f'y="{height - _BOTTOM + 22}">{shown(tick)}</text>'
         for tick in across
     ]
     steps = "".join(
@@ -61,7 +66,8 @@ def pareto_chart(
     )
     cx, cy = x(points[recommended][0]), y(points[recommended][1])
     drawn.append(
-        f'<path d="M{cx:.1f} {cy - 9:.1f}l9 9l-9 9l-9 -9z" fill="var(--c1)" stroke="#fff" stroke-width="1.5"/>'
+        f'<path d="M{cx:.1f} {cy - 9:.1f}l9 9l-9 9l-9 -9z" fill="var(--c1)" '
+        'stroke="#fff" stroke-width="1.5"/>'
     )
     label = "Abusive clients stopped over legitimate clients hurt, a dot for each setting"
     return (
@@ -82,7 +88,8 @@ def legend() -> str:
         ('<circle cx="8" cy="8" r="5" fill="var(--c6)"/>', "other settings; larger: several"),
     )
     items = "".join(
-        f'<li><svg width="16" height="16" viewBox="0 0 16 16" style="vertical-align:-3px">{mark}</svg> {said}</li>'
+        f'<li><svg width="16" height="16" viewBox="0 0 16 16" style="vertical-align:-3px">{mark}</svg> '
+        f"{said}</li>"
         for mark, said in marks
     )
     return f'<ul class="legend">{items}</ul>'

@@ -1,4 +1,4 @@
-"""What tuning found, as a page: the recommendation, the chart, the front, and who is who by which evidence."""
+"""What tuning found, as a page: the recommendation, the chart, the front, who is who by which evidence."""
 
 from streams.model.instant import rfc3339
 from streams.replay.legitimacy import Legitimacy
@@ -36,8 +36,8 @@ def cautions(tuned: Tuned) -> list[str]:
     if tuned.span_s < LONG_ENOUGH_S:
         days = tuned.span_s / 86_400
         said.append(
-            f"The history is {days:.1f} days long: a month-end, a newsletter or a new partner may be busier than "
-            "anything it shows. Try the limits in shadow first."
+            f"The history is {days:.1f} days long: a month-end, a newsletter or a new partner may be "
+            "busier than anything it shows. Try the limits in shadow first."
         )
     hurt = tuned.weighed[tuned.recommended].hurt
     if hurt:
@@ -52,8 +52,8 @@ def tune_page(tuned: Tuned) -> str:
     parts = [
         paragraph(
             f"{first} to {last} UTC: {len(sides):,} clients, {sides.count('protected'):,} legitimate, "
-            f"{sides.count('abusive'):,} abusive, {sides.count('unclear'):,} unclear. {len(tuned.settings):,} "
-            "settings, each decided as a replay of its own would.",
+            f"{sides.count('abusive'):,} abusive, {sides.count('unclear'):,} unclear. "
+            f"{len(tuned.settings):,} settings, each decided as a replay of its own would.",
             kind="soft",
         ),
         *(paragraph(it, kind="big" if not place else "") for place, it in enumerate(summary(tuned))),
@@ -72,7 +72,7 @@ def tune_page(tuned: Tuned) -> str:
                 "unclear",
                 "blocks",
             ),
-            (_setting_row(tuned, number) for number in _shown(tuned)),
+            (_setting_row(tuned, number) for number in outstanding(tuned)),
         ),
         heading("The busiest legitimate clients"),
         _clients(tuned, "protected"),
@@ -101,8 +101,11 @@ def _charts(tuned: Tuned) -> list[str]:
     ]
 
 
-def _shown(tuned: Tuned) -> list[int]:
-    return list(dict.fromkeys([tuned.recommended, tuned.now, *tuned.front]))
+def outstanding(tuned: Tuned) -> list[int]:
+    """The settings to show: the recommended one, that of now, and the front where it is at other points."""
+    where, own = points(tuned), (tuned.recommended, tuned.now)
+    rest = [it for it in tuned.front if where[it] not in {where[n] for n in own}]
+    return list(dict.fromkeys([*own, *rest]))
 
 
 def _setting_row(tuned: Tuned, number: int) -> tuple[object, ...]:
@@ -138,7 +141,7 @@ def _client_row(client: str, seen: Observed, thought: Legitimacy) -> tuple[objec
 def _did(opening: str, found: Weighed) -> str:
     refused = found.refused
     return (
-        f"{opening} {found.clients['abusive']:,} abusive clients stopped, {refused['abusive']:,} of their attempts "
-        f"refused; {found.clients['protected']:,} legitimate clients hurt, {refused['protected']:,} of their "
-        "attempts refused."
+        f"{opening} {found.clients['abusive']:,} abusive clients stopped, {refused['abusive']:,} of their "
+        f"attempts refused; {found.clients['protected']:,} legitimate clients hurt, "
+        f"{refused['protected']:,} of their attempts refused."
     )

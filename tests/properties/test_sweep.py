@@ -97,9 +97,13 @@ def busy(seed: int, length: int = 400) -> list[Event]:
     """Bursts of few clients, pauses as long as cool-downs and repeats, sessions left open, lateness."""
     chance, clock, made = Random(seed), START, list[Event]()
     clients = [parse_address(it) for it in ADDRESSES[: chance.choice((1, 2, 3))]]
-    kinds = chance.choice(
-        (("connect",), ("connect", "connect", "disconnect"), ("connect", "mail"), ("mail",))
+    mixes: tuple[tuple[EventKind, ...], ...] = (
+        ("connect",),
+        ("connect", "connect", "disconnect"),
+        ("connect", "mail"),
+        ("mail",),
     )
+    kinds = chance.choice(mixes)
     sessions = chance.choice((2, 4, 40))
     while len(made) < length:
         pause = chance.choice((30, 59, 60, 61, 90, 120, 1800, 3599, 3600, 3660, 3700, 7300, 7400))

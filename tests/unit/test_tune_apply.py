@@ -1,0 +1,69 @@
+"""`goaway tune --apply` on a real broker: shown, and applied where somebody says yes; else nothing is."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from streams.cli.tune import tune
+from streams.config import KafkaSettings
+from streams.embedded.broker import open_broker
+from streams.kafka import create_topics
+from streams.model.policy import Policy
+from streams.policy_writer import change_policy, read_policy_log
+from streams.wire.policy_entries import DEFAULT_ENTRIES, policy_of
+from tests.stack.brokers import start_or_skip
+from tests.unit.tune_history import write
+
+pytestmark = pytest.mark.needs("tansu")
+
+
+@pytest.fixture(name="kafka")
+def _kafka(tmp_path: Path) -> Iterator[KafkaSettings]:
+    broker = open_broker("tansu", folder=tmp_path / "broker")
+    start_or_skip(broker)
+    settings = KafkaSettings(bootstrap=broker.address)
+    create_topics(settings)
+    yield settings
+    broker.stop()
+
+
+def run(kafka: KafkaSettings, folder: Path, *arguments: str) -> Result:
+    environ = {"GOAWAY_KAFKA": kafka.bootstrap, "GOAWAY_POLICY": None, "GOAWAY_DATA": str(folder / "none")}
+    file = str(write(folder / "events.jsonl"))
+    return CliRunner().invoke(tune, [file, "--apply", *arguments], env=environ)
+
+
+def in_force(kafka: KafkaSettings) -> Policy | None:
+    log = read_policy_log(kafka)
+    return policy_of(log.entries) if log.number else None
+
+
+def test_without_a_yes_nothing_changes(kafka: KafkaSettings, tmp_path: Path) -> None:
+    found = run(kafka, tmp_path)
+    assert found.exit_code == 1
+    assert "connections_per_minute 30 → 12" in " ".join(found.output.split())
+    assert "nothing was changed" in found.output
+    assert in_force(kafka) is None
+
+
+def test_with_a_yes_it_is_in_force_and_again_there_is_nothing_to_do(
+    kafka: KafkaSettings, tmp_path: Path
+) -> None:
+    def edit(entries: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
+        same = {"name": "follows", "connections_per_minute": 30, "requests_per_minute": 77}
+        return {**entries, "networks/198.51.100.0/24": same}
+
+    change_policy(kafka, DEFAULT_ENTRIES, edit, who="test", what="test")
+    found = run(kafka, tmp_path, "--yes", "--by", "anna", "--note", "ticket 4711")
+    assert found.exit_code == 0, found.output
+    assert "by anna" in found.output
+    assert "goaway policy undo" in found.output
+    policy = in_force(kafka)
+    assert policy is not None
+    assert (policy.limits.connections_per_minute, policy.limits.requests_per_minute) == (12, 20)
+    own = {str(it.network): it.limits for it in policy.networks}["198.51.100.0/24"]
+    assert (own.connections_per_minute, own.requests_per_minute) == (12, 77)
+    again = run(kafka, tmp_path, "--yes")
+    assert (again.exit_code, "nothing to change" in again.output) == (0, True)
