@@ -67,7 +67,8 @@ def test_values_are_the_facts() -> None:
 
 
 def test_texts_become_numbers_and_a_missing_fact_no_sample() -> None:
-    shim: dict[str, Fact] = {"kafka": "connecting", "caught_up": False, "last_decision_at": None, "trouble": "x"}
+    shim: dict[str, Fact] = {"kafka": "connecting", "caught_up": False, "last_decision_at": None}
+    shim["trouble"] = "x"
     zones: dict[str, Fact] = {"zones_out": "abcdefghijklmnopqrst.zen.dq.spamhaus.net, bl.example", "zones": 3}
     quiet: dict[str, Fact] = {"zones_out": "", "last_event_at": ""}
     found = scraped(
