@@ -1,14 +1,14 @@
-"""Millions of generated events in ClickHouse, made by the engine itself, with the rollups as the views keep them.
+"""Millions of generated events in ClickHouse, made by the engine itself; the views keep the rollups.
 
     python benchmarks/generate_events.py [--events N] [--days N] --data DIR
 
 DIR becomes the data folder of an embedded ClickHouse; without `--data`, the server of `GOAWAY_CLICKHOUSE` and
 its companions is filled, whose tables `goaway db migrate` makes. What is there already is added to.
 
-The traffic: 40 % of connections come from 200 heavy clients, most from the first few; the rest from a long tail
-of five million, one in four of them IPv6. Of the heavy clients' connections two thirds are refused by Goaway
-(551), of the others one in ten (571); the rest bring a message, a recipient unknown, a violation or a failed
-login. One event a connection and position in it; 24 h a day, twice as many by day as by night.
+The traffic: 40 % of connections come from 200 heavy clients, most from the first few; the rest from a long
+tail of five million, one in four of them IPv6. Of the heavy clients' connections two thirds are refused by
+Goaway (551), of the others one in ten (571); the rest bring a message, a recipient unknown, a violation or a
+failed login. Connections follow each other evenly, and events of one connection at 0.2 s.
 """
 
 import argparse
@@ -33,9 +33,10 @@ _OF_SESSION: Final = 5
 _EVENTS: Final = """
 INSERT INTO events
 SELECT
-    at, kind, client, address, session, host, service, ptr, helo, sender, recipient, queue_id, sasl_user, violation,
-    code, detail, size, 0 AS ttl_s, source, position, id, 1 AS kafka_epoch, cityHash64(client) % 4 AS kafka_partition,
-    intDiv(number, 20) AS kafka_offset, number % 20 AS frame_index
+    at, kind, client, address, session, host, service, ptr, helo, sender, recipient, queue_id, sasl_user,
+    violation, code, detail, size, 0 AS ttl_s, source, position, id,
+    1 AS kafka_epoch, cityHash64(client) % 4 AS kafka_partition, intDiv(number, 20) AS kafka_offset,
+    number % 20 AS frame_index
 FROM (
     SELECT
         number,
@@ -47,10 +48,10 @@ FROM (
         toUInt32(if(heavy, {heavy} * pow(v, 3), {clients} * pow(v, 1.3))) AS who,
         cityHash64(who, heavy) AS h,
         NOT heavy AND h % 4 = 0 AS six,
-        bitXor(h, 1) AS far,
         if(six,
-            concat('2001:db8:', lower(hex(toUInt16(who % 65536))), ':', lower(hex(toUInt16(intDiv(who, 65536) + 1))), '::'),
-            concat(toString(16 + intDiv(who, 16581375) + heavy * 180), '.', toString(intDiv(who, 65025) % 255), '.',
+            concat('2001:db8:', lower(hex(toUInt16(who % 65536))), ':',
+                lower(hex(toUInt16(intDiv(who, 65536) + 1))), '::'),
+            concat(toString(16 + heavy * 180), '.', toString(intDiv(who, 65025) % 255), '.',
                 toString(intDiv(who, 255) % 255), '.', toString(who % 255))) AS network,
         if(six, concat(network, '/64'), network) AS client,
         toIPv6(if(six, concat(network, '1'), network)) AS address,
@@ -66,7 +67,6 @@ FROM (
             way < 720, if(k = 1, 'auth_failure', 'auth_failure'),
             multiIf(k = 1, 'helo', k = 2, 'mail', 'message')) AS kind_or_none,
         if(kind_or_none = '', 'connect', kind_or_none) AS kind,
-        -- twice as many by day: the first half of the connections of a day lies in its eight busy hours
         fromUnixTimestamp64Micro(toInt64({starts} + s * {step} + k * 200000 + h % 100000), 'UTC') AS at,
         concat('mx', toString(s % 3 + 1)) AS host_name,
         concat(host_name, '.example.org') AS host,
@@ -76,7 +76,8 @@ FROM (
         if(k = 0, '', concat('mail', toString(h % 1000), '.example.net')) AS helo,
         kind IN ('mail', 'rcpt', 'message') AS envelope,
         if(envelope, concat('user', toString(h % 50000), '@example.net'), '') AS sender,
-        if(envelope AND kind != 'message', concat('person', toString(cityHash64(s) % 20000), '@example.org'), '') AS recipient,
+        concat('person', toString(cityHash64(s) % 20000), '@example.org') AS somebody,
+        if(envelope AND kind != 'message', somebody, '') AS recipient,
         if(envelope AND refused = 0, upper(hex(toUInt32(cityHash64(s, 'q')))), '') AS queue_id,
         '' AS sasl_user,
         if(kind = 'violation', ['pipelining', 'pregreet', 'non-SMTP command'][s % 3 + 1], '') AS violation,
@@ -95,17 +96,20 @@ FROM (
 )
 WHERE kind_or_none != ''
 ORDER BY client, at
-SETTINGS max_insert_threads = 1, min_insert_block_size_rows = 2000000, min_insert_block_size_bytes = 4000000000
+SETTINGS max_insert_threads = 1, min_insert_block_size_rows = 2000000,
+    min_insert_block_size_bytes = 4000000000
 """
 
 _DECISIONS: Final = """
 INSERT INTO decisions (at, until, action, client, address, trigger, rule, code, reason, evidence_count,
-    evidence_limit, evidence_window_s, policy, event, session, host, id, kafka_epoch, kafka_partition, kafka_offset)
+    evidence_limit, evidence_window_s, policy, event, session, host, id, kafka_epoch, kafka_partition,
+    kafka_offset)
 SELECT at, at + INTERVAL 10 MINUTE, 'block', client, address, if(code = 551, 'rate', 'reputation'),
     if(code = 551, 'requests_per_minute', 'zen.spamhaus.org'), code,
-    if(code = 551, 'exceeded connection rate limit', 'IP listed in DNSBL: [Spamhaus]'), 31, 30, 60, 'generated', id,
-    session, host, lower(hex(cityHash64(id, 'decision'))), 1, kafka_partition, kafka_offset
-FROM events WHERE code IN (551, 571) AND cityHash64(id) % 20 = 0 AND at >= fromUnixTimestamp64Micro({starts}, 'UTC')
+    if(code = 551, 'exceeded connection rate limit', 'IP listed in DNSBL: [Spamhaus]'), 31, 30, 60,
+    'generated', id, session, host, lower(hex(cityHash64(id, 'decision'))), 1, kafka_partition, kafka_offset
+FROM events
+WHERE code IN (551, 571) AND cityHash64(id) % 20 = 0 AND at >= fromUnixTimestamp64Micro({starts}, 'UTC')
 """
 
 

@@ -2,9 +2,10 @@
 
     python benchmarks/storage.py [--events N[,N…]] [--data DIR] [--keep] [--json]
 
-For each N a fresh embedded ClickHouse is filled (`generate_events`), left alone until it has merged, and asked:
-the monthly audit, one client's month, a search for code 551 within a day. Each question is asked once after the
-engine was started anew (first), and then five times (median). With `--keep` the folders stay, and are used again.
+For each N a fresh embedded ClickHouse is filled (`generate_events`), left alone until it has merged, and
+asked: the monthly audit, one client's month, a search for code 551 within a day. Each question is asked once
+after the engine was started anew (first), and then five times (median). With `--keep` the folders stay, and
+are used again.
 """
 
 import argparse
@@ -17,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.generate_events import generate
+from benchmarks.sink import machine
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.migrations import migrate
 from streams.audit.monthly import month
@@ -25,9 +28,6 @@ from streams.audit.search import Query, search
 from streams.config import ClickHouseSettings
 from streams.embedded.clickhouse import EmbeddedClickHouse
 from streams.model.instant import Instant, parse_instant
-
-from generate_events import generate  # isort: skip
-from sink import machine  # isort: skip
 
 MONTH: Final = (parse_instant("2026-01-01T00:00:00Z"), parse_instant("2026-02-01T00:00:00Z"))
 DAY: Final = (parse_instant("2026-01-15T00:00:00Z"), parse_instant("2026-01-16T00:00:00Z"))
@@ -47,17 +47,16 @@ WHERE client = %(client)s AND at >= '2026-01-01' AND at < '2026-02-01' GROUP BY 
 def questions(settings: ClickHouseSettings, client: str) -> dict[str, Callable[[], object]]:
     """Name of a question → how to ask it."""
     clickhouse = ClickHouse(settings)
-    day = Query(*(Instant(at) for at in DAY), codes=(551,))
-    text = Query(*(Instant(at) for at in DAY), text="551")
+    day = Query(Instant(DAY[0]), Instant(DAY[1]), codes=(551,))
+    text = Query(Instant(DAY[0]), Instant(DAY[1]), text="551")
+    all_month = Query(Instant(MONTH[0]), Instant(MONTH[1]), codes=(551,))
     return {
         "monthly audit": lambda: month(settings, *MONTH, thresholds=Thresholds(), entries={}, now=MONTH[1]),
         "a heavy client's month, by day": lambda: clickhouse.rows(_CLIENT_DAYS, {"client": client}),
         "a heavy client's month, its events": lambda: clickhouse.rows(_CLIENT_EVENTS, {"client": client}),
         "search for code 551 in a day": lambda: search(clickhouse, day),
         "search for the text 551 in a day": lambda: search(clickhouse, text),
-        "search for code 551 in a month": lambda: search(
-            clickhouse, Query(*(Instant(at) for at in MONTH), codes=(551,))
-        ),
+        "search for code 551 in a month": lambda: search(clickhouse, all_month),
         "count of code 551 in a day": lambda: clickhouse.rows(
             "SELECT count(), uniq(client) FROM events WHERE code = 551"
             " AND at >= '2026-01-15' AND at < '2026-01-16'"

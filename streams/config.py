@@ -51,9 +51,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         secret=True,
     ),
     Setting("GOAWAY_GRAFANA", "http://127.0.0.1:3000", "URL of the Grafana that dashboards are pushed to"),
-    Setting(
-        "GOAWAY_GRAFANA_TOKEN", "", "a Grafana service account's token, or user:password", secret=True
-    ),
+    Setting("GOAWAY_GRAFANA_TOKEN", "", "a Grafana service account's token, or user:password", secret=True),
     Setting("GOAWAY_POLICY", "", "the policy file, where --policy does not name one"),
     Setting("GOAWAY_DATA", "", "data folder, where --data does not name one"),
 )

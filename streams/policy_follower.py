@@ -1,4 +1,5 @@
 """Follows `smtp.policy` in a thread of its own: every process knows the policy in force, within milliseconds.
+`smtp.candidate` is followed in the same way.
 
 A plain consumer, without a group, from the topic's beginning. Kafka away, topic missing, a broker in memory
 that came back empty: each is said once, and the policy known last stays in force until a change is seen.
@@ -30,7 +31,6 @@ when the time is up."""
 POLL_S: Final = 0.1
 LOOK_S: Final = 1.0
 """Pause between looks at a Kafka that is away, or at a topic that is missing."""
-_PARTITION: Final = TopicPartition(POLICY, 0, OFFSET_BEGINNING)
 _GONE: Final = frozenset(
     (KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART)
 )
@@ -50,14 +50,22 @@ class PolicyFollower:
         settings: KafkaSettings,
         base: Policy,
         on_change: Callable[[int, PolicyIndex], None] | None = None,
+        *,
+        topic: str = POLICY,
     ) -> None:
-        """`base` is in force until a change is seen. `SettingsError` where the settings cannot be used."""
+        """`base` is in force until a change is seen. `SettingsError` where the settings cannot be used.
+
+        Of another topic than the policy's, only what concerns it alone is said.
+        """
         self.state: FollowerState = "starting"
         self.caught_up = False
         """Whether everything that lay there at the start, or at a broker's return, was read."""
         self.trouble = ""
         """Why the latest change could not be taken over; empty where it was."""
         self._settings = settings
+        self._topic = topic
+        self._of_kafka = logging.WARNING if topic == POLICY else logging.DEBUG
+        """Level of what the follower of the policy says too."""
         self._on_change = on_change
         self._current = (0, PolicyIndex(base))
         self._history = PolicyHistory(PolicyIndex(base))
@@ -70,7 +78,7 @@ class PolicyFollower:
         self._look_at = 0.0
         self._why = ""
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="policy", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=topic, daemon=True)
         self._consumer = self._new_consumer()
 
     @property
@@ -91,7 +99,7 @@ class PolicyFollower:
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._news.wait(left):
                     raise UnavailableError(
-                        f"change {number} of {POLICY} does not appear at {self._settings.bootstrap}",
+                        f"change {number} of {self._topic} does not appear at {self._settings.bootstrap}",
                         try_next="goaway policy log",
                     )
             return self._history.at(number)
@@ -102,6 +110,11 @@ class PolicyFollower:
         with self._news:
             number = self._history.as_of(at)
             return number, self._history.at(number)
+
+    @property
+    def number(self) -> int:
+        """Of the last change that the topic holds; 0 where it holds none, whatever was in force before."""
+        return self._history.number
 
     @property
     def entries(self) -> Entries:
@@ -148,7 +161,7 @@ class PolicyFollower:
                 self._follow()
             except Exception:
                 # the policy in force must outlive whatever this was
-                _log.exception("following %s failed; trying again in %g s", POLICY, LOOK_S)
+                _log.exception("following %s failed; trying again in %g s", self._topic, LOOK_S)
                 self._assigned = False
                 self._stop.wait(LOOK_S)
         self._consumer.close()
@@ -190,7 +203,7 @@ class PolicyFollower:
         with self._news:
             self.caught_up = True
             self._news.notify_all()
-        _log.info("caught up with %s: change %d, version %s", POLICY, number, self._current[1].version)
+        _log.info("caught up with %s: change %d, version %s", self._topic, number, self._current[1].version)
 
     def _put_in_force(self, change: Change | None) -> None:
         number = self._log.number
@@ -214,16 +227,16 @@ class PolicyFollower:
             return
         self._look_at = time.monotonic() + LOOK_S
         try:
-            cluster = self._consumer.list_topics(POLICY, timeout=LOOK_S)
+            cluster = self._consumer.list_topics(self._topic, timeout=LOOK_S)
         except KafkaException as error:
             self._away(error.args[0].str())
             return
-        found = cluster.topics[POLICY]
+        found = cluster.topics[self._topic]
         if found.error is not None or not found.partitions:
             self._no_topic()
             return
         if self.state != "connected":
-            _log.info("connected to Kafka at %s, following %s", self._settings.bootstrap, POLICY)
+            _log.info("connected to Kafka at %s, following %s", self._settings.bootstrap, self._topic)
             self.state = "connected"
         name = cluster.cluster_id or ""
         if name != self._cluster or not self._assigned:
@@ -238,15 +251,16 @@ class PolicyFollower:
                 self._renewed = True
                 self._history = PolicyHistory(self._current[1])
         self._cluster = cluster
-        self._consumer.assign([_PARTITION])
+        self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
         self._assigned = True
 
     def _no_topic(self) -> None:
         if self.state != "no topic":
-            _log.warning(
+            _log.log(
+                self._of_kafka,
                 "Kafka at %s has no topic %s: policy %s stays in force. Try: goaway topics create",
                 self._settings.bootstrap,
-                POLICY,
+                self._topic,
                 self._current[1].version,
             )
         self.state = "no topic"
@@ -254,7 +268,8 @@ class PolicyFollower:
 
     def _away(self, why: str) -> None:
         if self.state != "away":
-            _log.warning(
+            _log.log(
+                self._of_kafka,
                 "Kafka at %s does not answer (%s): policy %s stays in force",
                 self._settings.bootstrap,
                 ascii(why)[1:-1][:200],

@@ -62,7 +62,14 @@ _log = logging.getLogger(__name__)
 
 
 def change_policy(
-    settings: KafkaSettings, base: Entries, edit: Edit, *, who: str, what: str, note: str = ""
+    settings: KafkaSettings,
+    base: Entries,
+    edit: Edit,
+    *,
+    who: str,
+    what: str,
+    note: str = "",
+    topic: str = POLICY,
 ) -> Change | None:
     """Apply `edit` to the entries in force and return the change once it is; None where nothing changes.
 
@@ -71,7 +78,8 @@ def change_policy(
     faster. `PolicyError` where what it leaves is no policy, `UnavailableError` where Kafka is away or others
     were faster five times.
     """
-    return _tried(settings, base, lambda topic, before: edit(before), who=who, what=what, note=note)
+    with PolicyTopic(settings, topic) as opened:
+        return _tried(opened, base, lambda _, before: edit(before), who=who, what=what, note=note)
 
 
 def undo_change(settings: KafkaSettings, number: int, *, who: str, note: str = "") -> Change | None:
@@ -95,17 +103,18 @@ def undo_change(settings: KafkaSettings, number: int, *, who: str, note: str = "
                 before[key] = old
         return before
 
-    return _tried(settings, {}, edit, who=who, what=f"undo change {number}", note=note)
+    with PolicyTopic(settings) as opened:
+        return _tried(opened, {}, edit, who=who, what=f"undo change {number}", note=note)
 
 
-def read_policy_log(settings: KafkaSettings) -> PolicyLog:
+def read_policy_log(settings: KafkaSettings, topic: str = POLICY) -> PolicyLog:
     """The policy on Kafka as of now; number 0 and no entries where there was no change yet."""
-    with PolicyTopic(settings) as topic:
-        return topic.read()
+    with PolicyTopic(settings, topic) as opened:
+        return opened.read()
 
 
 def _tried(
-    settings: KafkaSettings,
+    topic: "PolicyTopic",
     base: Entries,
     edit: Callable[["PolicyTopic", Entries], Entries],
     *,
@@ -113,35 +122,38 @@ def _tried(
     what: str,
     note: str,
 ) -> Change | None:
-    with PolicyTopic(settings) as topic:
-        for attempt in range(TRIES):
-            if attempt:
-                time.sleep(uniform(_PAUSE_S, 2 * _PAUSE_S * attempt))  # noqa: S311
-            log = topic.read()
-            before = dict(log.entries) if log.number else base
-            after = edit(topic, dict(before))
-            if after == before:
-                return None
-            policy_of(after, place="the policy after this change")
-            spread = _SPREAD * attempt
-            if not log.number and base:
-                first = topic.write(base, who=who, what="the policy of before", note="", spread=spread)
-                if first is None:
-                    continue
-            change = topic.write(after, who=who, what=what, note=note, spread=spread)
-            if change is not None:
-                return change
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(uniform(_PAUSE_S, 2 * _PAUSE_S * attempt))  # noqa: S311
+        log = topic.read()
+        before = dict(log.entries) if log.number else base
+        after = edit(topic, dict(before))
+        if after == before:
+            return None
+        policy_of(after, place="the policy after this change")
+        spread = _SPREAD * attempt
+        if not log.number and base:
+            first = topic.write(base, who=who, what="the policy of before", note="", spread=spread)
+            if first is None:
+                continue
+        change = topic.write(after, who=who, what=what, note=note, spread=spread)
+        if change is not None:
+            return change
     raise UnavailableError(
-        f"others changed {POLICY} at the same time, {TRIES} times in a row; of this nothing is in force",
+        f"others changed {topic.name} at the same time, {TRIES} times in a row; of this nothing is in force",
         try_next="goaway policy log, then the same command again",
     )
 
 
 class PolicyTopic:
-    """`smtp.policy` as a writer sees it: read to its end, written, read on. A context manager."""
+    """`smtp.policy`, or `smtp.candidate`, as a writer sees it: read to its end, written, read on.
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    A context manager.
+    """
+
+    def __init__(self, settings: KafkaSettings, name: str = POLICY) -> None:
         """`SettingsError` where the settings cannot be used, `UnavailableError` where there is no topic."""
+        self.name: Final = name
         self.replaced: dict[int, Replaced] = {}
         """What each accepted change that was read did to its keys."""
         self._settings = settings
@@ -186,17 +198,17 @@ class PolicyTopic:
         if not found:
             self._consumer.close()
             raise UnavailableError(
-                f"Kafka at {settings.bootstrap} has no topic {POLICY}", try_next="goaway topics create"
+                f"Kafka at {settings.bootstrap} has no topic {self.name}", try_next="goaway topics create"
             )
-        self._consumer.assign([TopicPartition(POLICY, 0, OFFSET_BEGINNING)])
+        self._consumer.assign([TopicPartition(self.name, 0, OFFSET_BEGINNING)])
 
     def _topic_is_there(self) -> bool:
         """Asked through the consumer: knowing the topic's place it begins half a second earlier."""
         try:
-            topic = self._consumer.list_topics(POLICY, timeout=_LOOK_S).topics[POLICY]
+            topic = self._consumer.list_topics(self.name, timeout=_LOOK_S).topics[self.name]
         except KafkaException:
             return bool(
-                partition_counts(self._settings, timeout_s=_AWAY_S).get(POLICY)
+                partition_counts(self._settings, timeout_s=_AWAY_S).get(self.name)
             )  # it tells why, where it cannot
         return topic.error is None and bool(topic.partitions)
 
@@ -244,7 +256,7 @@ class PolicyTopic:
         try:
             for key, value in records:
                 self._producer.produce(
-                    POLICY, value, key, partition=0, headers=header, on_delivery=self._delivered
+                    self.name, value, key, partition=0, headers=header, on_delivery=self._delivered
                 )
         except (KafkaException, BufferError) as error:
             raise unavailable(self._settings, error) from error
@@ -270,7 +282,7 @@ class PolicyTopic:
             if error.code() == KafkaError._PARTITION_EOF:
                 return None
             raise unavailable(self._settings, error.str())
-        raise unavailable(self._settings, f"{POLICY} was not read to its end in {TIMEOUT_S:g} s")
+        raise unavailable(self._settings, f"{self.name} was not read to its end in {TIMEOUT_S:g} s")
 
     def _feed(self, record: Any) -> Change | None:
         number = decode_number(dict(record.headers() or ()).get(CHANGE_HEADER))

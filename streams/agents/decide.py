@@ -9,13 +9,14 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import faust
 from faust.types.auth import SASLMechanism
 
-from streams.agents.fold import OFFSET_HEADER, Missed, bring_to
+from streams.agents.candidate import Candidate, Tried
+from streams.agents.fold import Missed, bring_to
 from streams.agents.ledger import Counts, Ledger, Passed
 from streams.agents.membership import client_id
 from streams.agents.policies import Policies, marker
@@ -25,7 +26,15 @@ from streams.config import KafkaSettings
 from streams.errors import GoawayError
 from streams.model.decision import Decision
 from streams.model.standing import PolicyIndex
-from streams.topics import DEADLETTERS, DECISIONS, EVENTS, WARNINGS
+from streams.topics import (
+    CANDIDATE_HEADER,
+    DEADLETTERS,
+    DECISIONS,
+    EVENTS,
+    OFFSET_HEADER,
+    SHADOW,
+    WARNINGS,
+)
 from streams.wire.frames import encode, encode_frame
 
 GROUP: Final = "goaway-decide"
@@ -47,8 +56,15 @@ def stamp_us(timestamp: float | None) -> int:
 class Ledgers:
     """The ledgers of the partitions that this worker has, each exact for the offset it is asked for."""
 
-    def __init__(self, policies: Policies, settings: KafkaSettings, partitions: int) -> None:
+    def __init__(
+        self,
+        policies: Policies,
+        settings: KafkaSettings,
+        partitions: int,
+        candidate: Callable[[], Candidate | None] = lambda: None,
+    ) -> None:
         self.policies: Final = policies
+        self.candidate: Final = candidate
         self.by_partition: dict[int, Ledger] = {}
         self.gone: Final = Counts()
         """What passed through partitions that went to another worker: a counter never goes back."""
@@ -94,7 +110,7 @@ class Ledgers:
             return ledger, []
         if ledger is None or ledger.next_offset > offset:
             counts = ledger.counts if ledger else None
-            ledger = Ledger(self.policies, partition, self._partitions)
+            ledger = Ledger(self.policies, partition, self._partitions, self.candidate)
             ledger.counts = counts or ledger.counts
         missed: list[Missed] = []
         if ledger.next_offset != offset:
@@ -146,6 +162,23 @@ def credentials(settings: KafkaSettings) -> Any:
     )
 
 
+async def emit_tried(topic: Any, ledger: Ledger, offset: int, tried: Tried) -> None:
+    """Send what a candidate decided; where that fails, its trial ends in this partition, and nothing else."""
+    try:
+        sent: list[Awaitable[Any]] = [
+            await topic.send(
+                key=key.encode(),
+                value=value,
+                partition=ledger.partition,
+                headers={OFFSET_HEADER: str(offset).encode(), CANDIDATE_HEADER: of.encode()},
+            )
+            for key, value, of in tried.records()
+        ]
+        await asyncio.gather(*sent)
+    except Exception:
+        ledger.beside.give_up()
+
+
 def make_app(
     settings: KafkaSettings,
     ledgers: Ledgers,
@@ -183,7 +216,9 @@ def make_app(
     def topic(name: str) -> Any:
         return app.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 
-    events, decisions, warnings, letters = map(topic, (EVENTS, DECISIONS, WARNINGS, DEADLETTERS))
+    events, decisions, warnings, letters, shadow = map(
+        topic, (EVENTS, DECISIONS, WARNINGS, DEADLETTERS, SHADOW)
+    )
 
     async def emit(ledger: Ledger, offset: int, passed: Passed) -> None:
         """Send what came of a frame and wait until Kafka has it."""
@@ -204,6 +239,8 @@ def make_app(
         for letter in passed.letters:
             sent.append(await letters.send(key=letter.source.encode(), value=encode(letter)))
         await asyncio.gather(*sent)
+        if passed.tried is not None:
+            await emit_tried(shadow, ledger, offset, passed.tried)
 
     @app.agent(events)  # type: ignore[untyped-decorator]
     async def decide(stream: Any) -> None:
@@ -215,7 +252,7 @@ def make_app(
                 this = Missed(message.offset, event.value or b"", stamp_us(message.timestamp))
                 for frame in (*missed, this):
                     passed = ledger.process(frame.offset, frame.frame, record_us=frame.record_us)
-                    if passed.outcomes or passed.letters:
+                    if passed.outcomes or passed.letters or passed.tried is not None:
                         await emit(ledger, frame.offset, passed)
             except Exception as error:
                 end_at_once(error)

@@ -14,14 +14,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from streams.agents.ledger import Ledger
 from streams.config import KafkaSettings
-from streams.errors import InvalidValueError, UnavailableError
+from streams.errors import GoawayError, InvalidValueError, UnavailableError
 from streams.kafka import TIMEOUT_S, client_config, unavailable
 from streams.model.decision import Decision
-from streams.topics import DECISIONS, EVENTS
+from streams.topics import BEGIN_KEY, CANDIDATE_HEADER, DECISIONS, EVENTS, OFFSET_HEADER, SHADOW
 from streams.wire.frames import decode_decision, decode_frame
-
-OFFSET_HEADER: Final = "goaway-event-offset"
-"""Header of a decision's record: the offset of the frame that brought it about."""
 
 _SILENCE_S: Final = 0.2
 _STALL_S: Final = 30.0
@@ -106,6 +103,7 @@ def _recall(consumer: Consumer, ledger: Ledger, offset: int) -> int:
     for at, decision in recorded:
         if at < start:
             ledger.remember(decision)
+    _resume_candidate(consumer, ledger, start, end)
     read = 0
     for message in _frames(consumer, ledger.partition, start, end):
         ledger.recall(_offset(message), message.value() or b"", taken, record_us=record_us(message))
@@ -128,16 +126,51 @@ def _offset(message: Message) -> int:
 def _decisions(consumer: Consumer, partition: int) -> Iterator[tuple[int, Decision]]:
     """Every decision recorded for this partition, with the offset of the frame that brought it about."""
     for message in _read(consumer, TopicPartition(DECISIONS, partition, 0), end=None):
-        value = message.value()
-        if value is None:
-            continue
-        try:
-            decision = decode_decision(value)
-        except InvalidValueError as error:
-            _log.error("%s/%d offset %s: %s", DECISIONS, partition, message.offset(), error.what)
-            continue
-        headers: dict[str, Any] = dict(message.headers() or [])
-        yield int(headers.get(OFFSET_HEADER, b"-1")), decision
+        if (decision := _decision(message)) is not None:
+            yield int(_headers(message).get(OFFSET_HEADER, b"-1")), decision
+
+
+def _decision(message: Message) -> Decision | None:
+    value = message.value()
+    if value is None:
+        return None
+    try:
+        return decode_decision(value)
+    except InvalidValueError as error:
+        _log.error("%s/%s offset %s: %s", message.topic(), message.partition(), message.offset(), error.what)
+        return None
+
+
+def _headers(message: Message) -> dict[str, Any]:
+    return dict(message.headers() or [])
+
+
+def _resume_candidate(consumer: Consumer, ledger: Ledger, start: int, end: int) -> None:
+    """Ready the candidate's side for the same frames; where that fails, a candidate begins afresh."""
+    candidate = ledger.beside.candidate()
+    if candidate is None:
+        return
+    begins, recorded = -1, list[tuple[int, Decision]]()
+    try:
+        for message in _read(consumer, TopicPartition(SHADOW, ledger.partition, 0), end=None):
+            headers = _headers(message)
+            if headers.get(CANDIDATE_HEADER, b"").split(b" ")[0] != str(candidate.number).encode():
+                continue
+            offset = int(headers.get(OFFSET_HEADER, b"-1"))
+            if message.key() == BEGIN_KEY.encode():
+                begins = offset
+            elif (decision := _decision(message)) is not None:
+                recorded.append((offset, decision))
+        if begins < 0:
+            return
+        before = [it for offset, it in recorded if begins <= offset < start]
+        taken: dict[str, list[Decision]] = {}
+        for offset, it in recorded:
+            if max(begins, start) <= offset < end and it not in taken.setdefault(it.event, []):
+                taken[it.event].append(it)
+        ledger.beside.resume(candidate, begins, before, taken)
+    except (KafkaException, GoawayError, ValueError) as error:
+        _log.warning("partition %d: the candidate begins afresh: %s", ledger.partition, error)
 
 
 def _frames(consumer: Consumer, partition: int, start: int, end: int) -> Iterator[Message]:

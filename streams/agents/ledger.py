@@ -2,14 +2,15 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from streams.agents.candidate import Beside, Candidate, Tried
+from streams.agents.judge import Judge
 from streams.agents.policies import Policies, marked
-from streams.engine.rules import RULES_BY_KIND
 from streams.engine.state import State
-from streams.engine.step import Outcome, recall, stand, step
+from streams.engine.step import Outcome, step
 from streams.errors import GoawayError, InvalidValueError
 from streams.model.client import ClientPrefixes
 from streams.model.deadletter import DeadLetter, dead_letter
@@ -47,6 +48,8 @@ class Counts:
     decided: Counter[str] = field(default_factory=Counter)
     """Decisions by `TRIGGER.ACTION`; the action of one in shadow is `shadow`."""
     warnings: int = 0
+    tried: int = 0
+    """Decisions of a candidate."""
     last_event_at: int = 0
 
     def add(self, others: "Counts") -> None:
@@ -64,6 +67,8 @@ class Passed:
 
     outcomes: list[Outcome] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
+    tried: Tried | None = None
+    """What the candidate would have decided; None where it has nothing to say."""
 
 
 class Ledger:
@@ -74,26 +79,41 @@ class Ledger:
     twice, and is skipped.
     """
 
-    def __init__(self, policies: Policies, partition: int, partitions: int) -> None:
+    def __init__(
+        self,
+        policies: Policies,
+        partition: int,
+        partitions: int,
+        candidate: Callable[[], Candidate | None] = lambda: None,
+    ) -> None:
         self.policies: Final = policies
-        self.number, self.index = policies.current
-        """The policy that judges here, and the number of its change."""
+        self.number, index = policies.current
+        """The number of the change whose policy judges here."""
         self.partition: Final = partition
         self.partitions: Final = partitions
-        self.state = State(memory_s=self.index.policy.memory_s)
+        self.beside: Final = Beside(candidate)
         self.next_offset = 0
         self.counts = Counts()
+        self._judge = Judge(index)
         self._unknown: set[int] = set()
         """Numbers of changes that were waited for in vain."""
         self._read: dict[str, int] = {}
         """Source → highest position of the frames so far."""
-        self._listed: set[tuple[str, str, str]] = set()
-        """(client, network, note) of the block list entries on record; only kept while folding."""
+
+    @property
+    def index(self) -> PolicyIndex:
+        """The policy that judges here."""
+        return self._judge.index
+
+    @property
+    def state(self) -> State:
+        """What is known of the partition's clients."""
+        return self._judge.state
 
     def begin_with(self, number: int, index: PolicyIndex) -> None:
         """Judge by this policy from here on."""
-        self.number, self.index = number, index
-        self.state.remember_for(index.policy.memory_s)
+        self.number = number
+        self._judge.begin_with(index)
 
     def _marked(self, event: Event) -> str:
         """Judge by the policy that a marker names; what a slower worker wrote late is passed over.
@@ -116,44 +136,28 @@ class Ledger:
 
     def remember(self, decision: Decision) -> None:
         """Take in a decision about an event from before the fold."""
-        stand(self.index, self.state.client(decision.client, decision.at), decision)
-        self._note_listed(decision)
+        self._judge.remember(decision)
 
     def recall(
         self, offset: int, frame: bytes, taken: Mapping[str, Sequence[Decision]], *, record_us: int
     ) -> None:
         """Count a frame again that was processed before; output was given then."""
-        for event in self._new(self._readable(offset, frame, record_us, [])):
+        events = self._new(self._readable(offset, frame, record_us, []))
+        for event in events:
             if event.kind == "policy":
                 self._marked(event)
                 continue
-            recall(self.index, self.state, event, taken)
-            decisions = taken.get(event.id, ())
-            for decision in decisions:
-                self._note_listed(decision)
-            if not decisions and event.kind in RULES_BY_KIND:
-                self._still_listed(event)
+            self._judge.recall(event, taken)
+        self.beside.recall(offset, events)
         self.next_offset = offset + 1
-
-    def _note_listed(self, decision: Decision) -> None:
-        if decision.trigger == "blocklist":
-            self._listed.add((decision.client, decision.evidence.network, decision.evidence.note))
-
-    def _still_listed(self, event: Event) -> None:
-        """A listed client's event without a record of its own: the entry was on record by then, and the
-        client is heard of, which alone keeps it from being recorded again."""
-        block = self.index.standing(event.address).blocked(event.at)
-        if block is None:
-            return
-        if (event.client, str(block.network), block.note) in self._listed:
-            self.state.client(event.client, event.at).listed = block
 
     def process(self, offset: int, frame: bytes, *, record_us: int) -> Passed:
         """Decide about a frame's events; `record_us` is the record's own timestamp."""
         passed = Passed()
-        self._listed.clear()
+        self._judge.folded()
         index, state, outcomes = self.index, self.state, passed.outcomes
-        for event in self._new(self._readable(offset, frame, record_us, passed.letters)):
+        events = self._new(self._readable(offset, frame, record_us, passed.letters))
+        for event in events:
             if event.kind == "policy":
                 if why := self._marked(event):
                     passed.letters.append(
@@ -164,6 +168,8 @@ class Ledger:
             found = step(index, state, event)
             if found:
                 outcomes += found
+        # last, so that nothing a candidate does can be felt by the policy in force
+        passed.tried = self.beside.process(offset, events)
         self.next_offset = offset + 1
         counts = self.counts
         counts.frames += 1
@@ -174,6 +180,8 @@ class Ledger:
                 counts.decided[f"{outcome.trigger}.{'shadow' if outcome.shadow else outcome.action}"] += 1
             else:
                 counts.warnings += 1
+        if passed.tried is not None:
+            counts.tried += len(passed.tried.decisions)
         return passed
 
     def _readable(self, offset: int, frame: bytes, record_us: int, letters: list[DeadLetter]) -> list[Event]:

@@ -14,6 +14,7 @@ from typing import Any, get_args
 import faust
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
+from streams.agents.candidate import Candidates
 from streams.agents.decide import GROUP, SESSION_TIMEOUT_S, Ledgers, credentials, make_app
 from streams.agents.membership import end_former
 from streams.agents.quiet import quiet_libraries
@@ -30,6 +31,9 @@ from streams.topics import DECISIONS, POLICY
 
 CAUGHT_UP_S = 30.0
 """Longest wait for the policy in force: without it nothing is decided."""
+
+CANDIDATE_WAIT_S = 5.0
+"""Longest wait for a candidate that is tried: without it, its trial begins afresh."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +73,9 @@ def run_worker(
             raise UnavailableError(
                 f"{POLICY} at {settings.kafka.bootstrap} cannot be read", try_next="goaway topics show"
             )
-        ledgers = Ledgers(policies, settings.kafka, partitions)
+        candidates = Candidates(settings.kafka, partitions)
+        candidates.start(CANDIDATE_WAIT_S)
+        ledgers = Ledgers(policies, settings.kafka, partitions, candidates.current)
         app = make_app(
             settings.kafka,
             ledgers,
@@ -127,6 +133,8 @@ def _report(app: faust.App, ledgers: Ledgers, watchdog: Watchdog, status: Status
                 "decisions": sum(counts.decisions for counts in every),
                 **{f"decisions_by.{name}": count for name, count in sorted(decided.items())},
                 "warnings": sum(counts.warnings for counts in every),
+                "candidate": candidate.number if (candidate := ledgers.candidate()) is not None else 0,
+                "candidate_decisions": sum(counts.tried for counts in every),
                 "clients": sum(len(ledger.state.clients) for ledger in ledgers.by_partition.values()),
                 "records_waiting": watchdog.lag,
                 "last_event_at": rfc3339(last) if last else "",

@@ -17,7 +17,7 @@ from streams.model.instant import Instant
 # it writes a trace for every refused connection; `UnavailableError` says the same in one line
 logging.getLogger("clickhouse_driver").setLevel(logging.CRITICAL)
 
-_INSERT_SETTINGS: Final[dict[str, object]] = {
+_INSERT_SETTINGS: Final[dict[str, int]] = {
     # a queue in the server would answer before the rows are stored, and would deduplicate by other rules
     "async_insert": 0,
     "insert_deduplicate": 1,
@@ -92,6 +92,10 @@ class ClickHouse:
         self.database: Final = settings.database
         self.place: Final = f"ClickHouse at {settings.host}:{settings.port}"
 
+    def another(self) -> "ClickHouse":
+        """A second connection to the same database."""
+        return ClickHouse(self._settings)
+
     def rows(self, query: str, parameters: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
         """The rows of a query; `%(name)s` in it stands for a parameter, an instant for its microseconds."""
         given = {
@@ -109,11 +113,12 @@ class ClickHouse:
         self, table: str, names: Sequence[str], columns: Sequence[Sequence[object]], *, token: str
     ) -> None:
         """Insert columns of equal length as one block; a block with this token is stored once."""
+        settings = ", ".join(f"{name} = {value}" for name, value in _INSERT_SETTINGS.items())
         self._run(
-            f"INSERT INTO {table} ({', '.join(names)}) VALUES",
+            f"INSERT INTO {table} ({', '.join(names)})"
+            f" SETTINGS {settings}, insert_deduplication_token = {_literal(token)} VALUES",
             list(columns),
             columnar=True,
-            settings={**_INSERT_SETTINGS, "insert_deduplication_token": token},
         )
 
     def create_database(self) -> None:
@@ -179,3 +184,7 @@ class ClickHouse:
 def quoted(identifier: str) -> str:
     """An identifier in backquotes."""
     return "`" + identifier.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "replay": ("replay", "Run a log through the engine and print its decisions."),
     "capacity": ("capacity", "Partitions, workers, disk and memory that your traffic needs."),
     "compare": ("compare", "Two policies over one history: who is refused under one and not the other."),
+    "shadow": ("shadow", "Try a policy beside the one in force; it refuses nobody."),
     "tune": ("tune", "Choose limits on history."),
     "policy": ("policy", "Look at the policy, change it, see who changed it."),
     "allow": ("policy_commands", "Have every module let an address or network alone."),

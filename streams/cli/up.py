@@ -21,7 +21,7 @@ from streams.cli.options import (
     settings,
     start_logging,
 )
-from streams.cli.screen import overview, refusal_line
+from streams.cli.screen import WIDE, overview, refusal_line
 from streams.cli.stages import stop_on_signals
 from streams.embedded.up.pipeline import Pipeline
 from streams.embedded.up.plan import Part, Plan
@@ -164,7 +164,9 @@ def _run(
                         click.echo(refusal_line(decision))
                     shown = refusals.seen
                 else:
-                    rows = max(3, min(12, console.height - len(pipeline.parts()) - 9 - len(said[-3:])))
+                    free = console.height - len(pipeline.parts()) - 9 - len(said[-3:])
+                    # on a narrow terminal a refusal takes three lines
+                    rows = max(2, min(12, free if console.width >= WIDE else free // 3))
                     live.update(
                         overview(
                             pipeline.parts(),

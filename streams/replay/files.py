@@ -11,7 +11,7 @@ from typing import IO, Any, Final
 from streams.errors import UnavailableError
 from streams.replay.extent import Extent
 
-CHUNK: Final = 1 << 20
+CHUNK: Final = 1 << 17
 _MAGIC: Final[tuple[tuple[bytes, Any], ...]] = (
     (b"\x1f\x8b", gzip.open),
     (b"BZh", bz2.open),

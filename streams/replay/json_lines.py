@@ -1,6 +1,6 @@
 """JSON lines in blocks → events, fast: a block at once, and line by line only where one cannot be read.
 
-The fast way accepts no line that `decode_event` does not; what it has the least doubt about it leaves to that.
+The fast way accepts no line that `decode_event` does not, and leaves to that what it has doubts about.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -3,6 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heapreplace
+from itertools import pairwise
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from streams.model.event import Event
@@ -110,7 +111,7 @@ def _put_in_order(events: list[Event]) -> None:
         return
     if len(set(ats)) == len(ats):
         return
-    tied = [n for n, (a, b) in enumerate(zip(ats, ats[1:], strict=False)) if a == b and a % 1000]
+    tied = [n for n, (a, b) in enumerate(pairwise(ats)) if a == b and a % 1000]
     for place in tied:
         first, last = bisect_left(ats, ats[place]), bisect_right(ats, ats[place])
         events[first:last] = sorted(events[first:last], key=event_order)

@@ -18,6 +18,7 @@ from zlib import crc32
 
 from streams.engine.step import Outcome
 from streams.errors import UnavailableError
+from streams.model.decision import Decision
 from streams.model.event import Event
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
@@ -25,13 +26,15 @@ from streams.replay.counts import ReadCounts
 from streams.replay.json_lines import blocks, events_of, when_who
 from streams.replay.order import Batches, BlockOrder, event_order
 from streams.replay.run import decide
+from streams.wire.frames import decode_decision, decode_warning, encode
 
 _AHEAD: Final = 4
 _MOST_CLIENTS: Final = 2_000_000
 
 Place = tuple[tuple[int, str], int, int]
 """Order, block and line of an event: where it stands among all of its batch."""
-Found = tuple[Place, list[Outcome]]
+Found = tuple[Place, list[tuple[bool, bytes]]]
+"""Outcomes as they are on the wire, each with whether it is a decision: the same object comes of it again."""
 
 
 def replay_lines(
@@ -121,7 +124,7 @@ def _answers(children: list[_Child]) -> Iterator[list[Outcome]]:
         found += child.answer()
     found.sort(key=lambda it: it[0])
     for _, outcomes in found:
-        yield outcomes
+        yield [decode_decision(it) if decision else decode_warning(it) for decision, it in outcomes]
 
 
 class _Placed:
@@ -155,12 +158,16 @@ class _Placed:
         return event_order(event), *self._places.get(id(event), (0, 0))
 
 
+def _packed(outcome: Outcome) -> tuple[bool, bytes]:
+    return isinstance(outcome, Decision), encode(outcome)
+
+
 def _work(pipe: Connection, policy: Policy) -> None:
     gc.disable()
     placed = _Placed(pipe)
     try:
         for _, found in decide(PolicyIndex(policy), placed.batches()):
-            pipe.send([(placed.place(event), outcomes) for event, outcomes in found])
+            pipe.send([(placed.place(event), list(map(_packed, outcomes))) for event, outcomes in found])
         pipe.send(placed.counts)
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         os._exit(1)

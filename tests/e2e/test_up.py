@@ -288,7 +288,8 @@ def test_a_clickhouse_of_ones_own_that_comes_later(tmp_path: Path) -> None:
         up.wait_answer("198.51.100.1", seconds=30)
         with EmbeddedClickHouse() as clickhouse:
             clickhouse.start(tmp_path / "own", port=port, password=password)
-            until(lambda: up.facts("sink").get("rows") == 13, up.explain)
+            # 11 events, a warning, a decision, a change of the policy in two records, a marker a partition
+            until(lambda: up.facts("sink").get("rows") == 19, up.explain)
             assert up.stop() == 0
             up.assert_nothing_left()
             assert clickhouse.alive()
@@ -413,8 +414,8 @@ def test_control_c_on_a_terminal(tmp_path: Path, columns: int) -> None:
         plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.drawn)
         assert "Traceback" not in plain + up.explain()
         assert "stopped" in plain
-        widest = max(len(line.rstrip()) for line in plain.splitlines() if "stopped; " not in line)
-        assert columns < 60 or widest <= columns
+        lines = [line.rstrip() for line in plain.splitlines() if "stopped; " not in line]
+        assert columns < 60 or [line for line in lines if len(line) > columns] == []
     finally:
         terminal.close()
 

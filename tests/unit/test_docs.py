@@ -15,7 +15,6 @@ from xml.etree import ElementTree
 import click
 import pytest
 
-from streams.agents.fold import OFFSET_HEADER
 from streams.agents.watchdog import EXIT_CODE
 from streams.cli.main import goaway
 from streams.config import SETTINGS
@@ -23,7 +22,7 @@ from streams.errors import GoawayError
 from streams.metrics import METRICS, everything
 from streams.model.event import Event
 from streams.model.policy import MODULES, Policy
-from streams.topics import SOURCE_HEADER, TOPICS
+from streams.topics import CANDIDATE_HEADER, OFFSET_HEADER, SOURCE_HEADER, TOPICS
 from streams.wire.policy_log import CHANGE_HEADER
 from streams.wire.policy_settings import LIMITS
 from streams.wire.policy_tables import TABLES as POLICY_TABLES
@@ -350,7 +349,7 @@ def test_schemas_are_named_with_the_topics() -> None:
 
 def test_headers_are_documented_both_ways() -> None:
     documented = names_of(sections_of(page("docs/topics.md"))["Headers"])
-    assert sorted(documented) == sorted([SOURCE_HEADER, OFFSET_HEADER, CHANGE_HEADER])
+    assert sorted(documented) == sorted([SOURCE_HEADER, OFFSET_HEADER, CHANGE_HEADER, CANDIDATE_HEADER])
 
 
 def test_architecture_names_every_package_and_module_of_streams() -> None:

@@ -10,22 +10,25 @@ import pytest
 
 from streams.engine.step import Outcome
 from streams.errors import UnavailableError
-from streams.model.client import ClientPrefixes
+from streams.model.client import Address, ClientPrefixes
 from streams.model.event import Event
-from streams.model.instant import parse_instant
+from streams.model.instant import Instant, parse_instant
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
-from streams.replay.order import LATENESS_US, TimeOrder
-from streams.replay.run import replay
-from streams.replay.sources import ReadCounts, chunks, events_in_time
-from streams.wire.frames import encode, encode_frame
+from streams.replay.json_lines import blocks, events_of, microseconds
+from streams.replay.order import LATENESS_US, Batch, BlockOrder, Source, TimeOrder, event_order, merged
+from streams.replay.parallel import replay_lines
+from streams.replay.pump import Shift
+from streams.replay.run import decide, replay
+from streams.replay.sources import ReadCounts, chunks, events_in_time, history, only_json
+from streams.wire.frames import decode_event, encode, encode_frame
 from tests.properties.reference import Reference
 
 SAMPLE = Path(__file__).parents[2] / "streams" / "embedded" / "sample" / "mail.log.gz"
 REFERENCE = parse_instant("2027-01-01T00:00:00Z")
 
 
-def events_of(file: Path, counts: ReadCounts | None = None) -> Iterator[Event]:
+def events_of_log(file: Path, counts: ReadCounts | None = None) -> Iterator[Event]:
     return events_in_time(
         file,
         zone=UTC,
@@ -36,7 +39,7 @@ def events_of(file: Path, counts: ReadCounts | None = None) -> Iterator[Event]:
 
 
 def decided(file: Path) -> list[Outcome]:
-    return list(replay(PolicyIndex(Policy()), events_of(file)))
+    return list(replay(PolicyIndex(Policy()), events_of_log(file)))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,9 @@ def test_the_sample_is_decided_as_its_readme_says() -> None:
 
 def test_the_sample_is_decided_as_the_reference_decides_it() -> None:
     reference = Reference(Policy())
-    assert decided(SAMPLE) == [outcome for event in events_of(SAMPLE) for outcome in reference.step(event)]
+    assert decided(SAMPLE) == [
+        outcome for event in events_of_log(SAMPLE) for outcome in reference.step(event)
+    ]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -79,7 +84,7 @@ def test_lines_shuffled_within_their_second_decide_the_same(
 
 
 def test_events_as_json_lines_decide_the_same_as_the_log(tmp_path: Path) -> None:
-    (tmp_path / "events.jsonl").write_bytes(encode_frame(events_of(SAMPLE)))
+    (tmp_path / "events.jsonl").write_bytes(encode_frame(events_of_log(SAMPLE)))
     assert decided(tmp_path / "events.jsonl") == decided(SAMPLE)
 
 
@@ -87,23 +92,23 @@ def test_every_line_is_counted_once(lines: list[bytes], tmp_path: Path) -> None:
     extra = [b"garbage\n", b"\xff\xfe\x00 not a line\n", b"x" * 10_000_000 + b"\n", b"\n"]
     (tmp_path / "mail.log").write_bytes(b"".join(extra + lines))
     counts = ReadCounts()
-    events = sum(1 for _ in events_of(tmp_path / "mail.log", counts))
+    events = sum(1 for _ in events_of_log(tmp_path / "mail.log", counts))
     assert counts.read == len(lines) + 4
     assert sum(counts.unreadable.values()) == 3
     assert counts.events == events > 900
 
 
 def test_json_lines_that_are_no_events_are_counted(tmp_path: Path) -> None:
-    first = encode_frame([next(iter(events_of(SAMPLE)))])
+    first = encode_frame([next(iter(events_of_log(SAMPLE)))])
     (tmp_path / "events.jsonl").write_bytes(first + b"{}\n\nnonsense\n")
     counts = ReadCounts()
-    assert len(list(events_of(tmp_path / "events.jsonl", counts))) == 1
+    assert len(list(events_of_log(tmp_path / "events.jsonl", counts))) == 1
     assert (counts.read, sum(counts.unreadable.values()), counts.ignored) == (4, 2, {"empty": 1})
 
 
 def test_an_empty_file_has_no_events(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
-    assert list(events_of(tmp_path / "empty")) == []
+    assert list(events_of_log(tmp_path / "empty")) == []
 
 
 def test_a_broken_gzip_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -130,3 +135,170 @@ def test_equal_coarse_stamps_keep_their_order_and_fine_ones_do_not_depend_on_it(
     for at, content in ((1_000_000, b"b"), (1_000_000, b"a"), (1_000_001, b"d"), (1_000_001, b"c")):
         order.add(at, content, content.decode())
     assert list(order.rest()) == ["b", "a", "c", "d"]
+
+
+def of_files(*files: Path, counts: ReadCounts | None = None) -> list[bytes]:
+    batches = history(
+        files, zone=UTC, reference=REFERENCE, prefixes=ClientPrefixes(), counts=counts or ReadCounts()
+    )
+    return [
+        encode(it) for _, found in decide(PolicyIndex(Policy()), batches) for _, few in found for it in few
+    ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_log_in_pieces_decides_as_the_whole_in_whatever_order_they_are_named(
+    seed: int, lines: list[bytes], tmp_path: Path
+) -> None:
+    """Cut in time, as rotation does, and one piece cut by its lines, as two hosts' logs lie in each other."""
+    chance = random.Random(seed)
+    cuts = sorted(chance.sample(range(1, len(lines)), 3))
+    pieces = [lines[a:b] for a, b in zip([0, *cuts], [*cuts, len(lines)], strict=True)]
+    tossed = [chance.random() < 0.5 for _ in pieces[1]]
+    pieces.append([line for line, mine in zip(pieces[1], tossed, strict=True) if mine])
+    pieces[1] = [line for line, mine in zip(pieces[1], tossed, strict=True) if not mine]
+    files = []
+    for number, piece in enumerate(pieces):
+        file = tmp_path / f"{chance.random()}.log"
+        content = b"".join(piece)
+        file.write_bytes(gzip.compress(content) if number % 2 else content)
+        files.append(file)
+    chance.shuffle(files)
+    counts = ReadCounts()
+    assert of_files(*files, files[0], counts=counts) == of_files(SAMPLE)
+    assert counts.read == len(lines)
+
+
+def test_json_events_in_files_are_one_history(tmp_path: Path) -> None:
+    events = list(events_of_log(SAMPLE))
+    middle = events[len(events) // 2].at
+    (tmp_path / "late.jsonl").write_bytes(encode_frame(it for it in events if it.at >= middle))
+    (tmp_path / "early.jsonl").write_bytes(encode_frame(it for it in events if it.at < middle))
+    assert of_files(tmp_path / "late.jsonl", tmp_path / "early.jsonl") == of_files(SAMPLE)
+
+
+def history_of(seed: int, count: int = 6000) -> list[Event]:
+    """Coarse and fine stamps, equal ones, late ones (a minute, hours), IPv6."""
+    chance, at = random.Random(seed), 1_700_000_000_000_000
+    made = []
+    for number in range(count):
+        at += chance.choice((0, 0, 1, 1000, 400_000, 2_000_000))
+        who = chance.randrange(30)
+        address = f"192.0.2.{who}" if who % 3 else f"2001:db8::{who or 1:x}"
+        late = chance.choice((0, 0, 0, 0, 0, 0, 3_000_000, 60_000_000, 9_000_000_000))
+        stamp = at - late
+        made.append(
+            Event(
+                id=f"{chance.randrange(1 << 40):x}-{number}",
+                at=Instant(stamp - stamp % 1_000_000 if chance.random() < 0.3 else stamp),
+                kind=chance.choice(("connect", "mail", "disconnect", "violation")),
+                client=ClientPrefixes().client_of(Address(address)),
+                address=Address(address),
+                session=f"mx/{number % 97}",
+                host="mx",
+                violation="missing HELO",
+            )
+        )
+    return made
+
+
+@pytest.mark.parametrize(("seed", "jobs"), [(1, 2), (2, 3)])
+def test_several_processes_print_the_same_bytes_as_one(
+    seed: int, jobs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.replay.files.CHUNK", 20_000)
+    lines = encode_frame(history_of(seed)).splitlines(keepends=True)
+    lines[500:500] = [b"nonsense\n", b"\n", b'{"id":"1"}\n', lines[3][:40] + b"\n"]
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(b"".join(lines))
+    alone, together = ReadCounts(), ReadCounts()
+    expected = of_files(file, counts=alone)
+    given = only_json(file)
+    assert given is not None
+    found = [encode(it) for few in replay_lines(Policy(), given, together, jobs=jobs) for it in few]
+    assert len(expected) > 80
+    assert found == expected
+    assert together == alone
+
+
+def test_blocks_are_whole_lines_wherever_chunks_end() -> None:
+    content = encode_frame(history_of(3, 50))
+    for size in (1, 7, 100, 5000, 1 << 20):
+        cut = [content[n : n + size] for n in range(0, len(content), size)]
+        assert b"".join(blocks(cut)) == content
+        assert all(block.endswith(b"\n") for block in blocks(cut))
+
+
+def test_events_read_fast_are_those_read_slowly() -> None:
+    made = history_of(4, 300)
+    found, newest = events_of(encode_frame(made), ReadCounts())
+    assert [encode(it) for it in found] == [encode(it) for it in made]
+    assert newest == max(it.at for it in made)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2023-03-13T23:00:31.185246Z",
+        "2023-03-13T23:00:31Z",
+        "2023-03-13T23:00:31.1Z",
+        "2023-03-14T00:00:31.185246+01:00",
+        "2023-03-13T23:00:31.1852467Z",
+    ],
+)
+def test_an_instant_is_read_as_one_alone(text: str) -> None:
+    assert microseconds([text, "2023-03-13T23:00:30.000001Z"])[0] == parse_instant(text)
+
+
+@pytest.mark.parametrize("text", ["2023-03-13T23:00:31.18_246Z", "2023-03-13T23:00:31.+85246Z", "x" * 27, ""])
+def test_what_is_no_instant_is_none(text: str) -> None:
+    with pytest.raises(ValueError):
+        microseconds([text])
+
+
+def test_events_with_an_address_that_is_none_are_unreadable() -> None:
+    line = (
+        encode(history_of(5, 1)[0])
+        .replace(b"2001:db8::1", b"2001:0db8::1")
+        .replace(b"192.0.2.", b"192.0.02.")
+    )
+    counts = ReadCounts()
+    assert events_of(line + b"\n", counts)[0] == []
+    assert sum(counts.unreadable.values()) == 1
+
+
+def test_block_order_is_time_order() -> None:
+    made = sorted(history_of(6, 4000), key=lambda it: it.at)
+    order, chance, seen = BlockOrder(), random.Random(6), list[Event]()
+    given = sorted(made, key=lambda it: it.at + chance.randrange(LATENESS_US))
+    for n in range(0, len(given), 100):
+        block = given[n : n + 100]
+        seen += order.add(block, max(it.at for it in block)).items
+    assert len(seen) > 3000
+    seen += order.rest().items
+    assert [it.at for it in seen] == [it.at for it in made]
+
+
+def test_merged_sources_are_in_order_and_read_only_when_their_time_comes() -> None:
+    made = sorted(history_of(7, 900), key=event_order)
+    asked: list[int] = []
+
+    def source(number: int, part: list[Event]) -> Iterator[Batch[Event]]:
+        asked.append(number)
+        for n in range(0, len(part), 50):
+            yield Batch(part[n : n + 50], part[min(n + 49, len(part) - 1)].at)
+
+    parts = [made[:300], made[300:600:2], made[301:600:2], made[600:]]
+    sources = [Source(part[0].at, source(n, part)) for n, part in enumerate(parts)]
+    first, *rest = merged(sources, event_order)
+    assert asked == [0, 1, 2, 3]
+    together = [it for batch in (first, *rest) for it in batch.items]
+    assert [event_order(it) for it in together] == [event_order(it) for it in made]
+
+
+def test_a_pumped_event_is_another_at_its_new_time() -> None:
+    event = decode_event(encode(history_of(8, 1)[0]))
+    moved = Shift(event.at - 10_000_000, 5_000_000, speed=10.0, run="r").of(event)
+    assert (moved.at, moved.source, moved.position) == (6_000_000, "", 0)
+    assert moved.id != event.id
+    assert (moved.client, moved.kind, moved.session) == (event.client, event.kind, event.session)

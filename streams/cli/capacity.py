@@ -1,0 +1,127 @@
+"""`goaway capacity`: what the user's own traffic needs, with the formula shown."""
+
+import gc
+from dataclasses import asdict, replace
+from datetime import tzinfo
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from streams.audit.clickhouse import ClickHouse
+from streams.cli.options import data_option, zone_option
+from streams.cli.replay_source import Asked, shown, source_options
+from streams.cli.tables import print_json
+from streams.config import ClickHouseSettings
+from streams.errors import GoawayError, UsageError
+from streams.replay.capacity import Need, Rates, Traffic, needs
+from streams.replay.measuring import measured_rates, traffic_of
+
+_GIVEN: Final = {"parse": "parse_per_s", "engine": "engine_per_s", "worker": "worker_per_s"}
+_SIZES: Final = """
+SELECT sum(bytes_on_disk), sumIf(rows, table = 'events') FROM system.parts
+WHERE active AND database = currentDatabase() AND table NOT LIKE 'sink%'
+"""
+_ENOUGH_ROWS: Final = 10_000
+"""Of fewer, the size says little."""
+
+
+@click.command()
+@source_options
+@click.option(
+    "--policy",
+    "policy_name",
+    default="",
+    envvar="GOAWAY_POLICY",
+    metavar="FILE",
+    help="The policy file; without: the policy in force.",
+)
+@zone_option
+@click.option(
+    "--rate",
+    "given",
+    multiple=True,
+    metavar="NAME=N",
+    help="Do not measure: parse=N lines, engine=N or worker=N events a second on one core.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@data_option
+def capacity(
+    files: tuple[Path, ...],
+    start: str,
+    end: str,
+    kafka: bool,
+    policy_name: str,
+    zone: tzinfo,
+    given: tuple[str, ...],
+    as_json: bool,
+    data: Path,
+) -> None:
+    """Say how many partitions and workers, how much disk and memory your traffic needs.
+
+    The traffic is that of FILES or of a stored period, as for `goaway replay`; rates are measured on this
+    machine, which takes some seconds.
+    """
+    asked = Asked(files, start, end, kafka, zone, data, policy_name)
+    asked.check()
+    wanted = dict(_rate(it) for it in given)
+    policy = asked.policy()
+    gc.disable()
+    with shown(lambda: asked.extent, "read"):
+        traffic, wire_bytes = traffic_of(asked.batches(policy), policy)
+    rates = replace(measured_rates(), **wanted)
+    if wire_bytes:
+        rates = replace(rates, wire_bytes=wire_bytes)
+    stored = _stored_bytes(asked.settings.clickhouse)
+    if stored is not None:
+        rates = replace(rates, stored_bytes=stored, stored_measured=True)
+    found = needs(traffic, rates)
+    if as_json:
+        print_json(
+            {"traffic": asdict(traffic), "rates": asdict(rates), "needs": [asdict(it) for it in found]}
+        )
+        return
+    _print(traffic, rates, found)
+
+
+def _rate(text: str) -> tuple[str, Any]:
+    name, _, number = text.partition("=")
+    try:
+        rate = float(number)
+    except ValueError:
+        rate = 0.0
+    if name not in _GIVEN or not 0 < rate < 1e12:
+        raise UsageError(f"--rate: {text[:64]!r} is no rate", try_next="--rate worker=100000")
+    return _GIVEN[name], rate
+
+
+def _stored_bytes(settings: ClickHouseSettings) -> float | None:
+    """Bytes that one event takes in ClickHouse, all tables together; None where it cannot be asked."""
+    clickhouse = ClickHouse(settings)
+    try:
+        size, rows = clickhouse.rows(_SIZES)[0]
+    except GoawayError:
+        return None
+    finally:
+        clickhouse.close()
+    return int(size) / int(rows) if int(rows) >= _ENOUGH_ROWS else None
+
+
+def _print(traffic: Traffic, rates: Rates, found: list[Need]) -> None:
+    click.echo(
+        f"traffic  {traffic.events:,} events in {traffic.seconds / 86_400:.2f} days: {traffic.per_s:,.2f}/s, "
+        f"busiest minute {traffic.peak_per_s:,.1f}/s,\n"
+        f"         {traffic.clients:,} clients remembered at once"
+    )
+    click.echo(
+        f"rates    one core: {rates.parse_per_s:,.0f} lines read, {rates.engine_per_s:,.0f} events decided "
+        f"by the engine,\n         {rates.worker_per_s:,.0f} by a worker, a second\n"
+    )
+    for need in found:
+        value = (
+            f"{need.value:,.0f}"
+            if need.value >= 100 or need.value == int(need.value)
+            else f"{need.value:.3g}"
+        )
+        click.secho(f"{need.name}: {value}{' ' + need.unit if need.unit else ''}", bold=True)
+        click.echo(f"    {need.formula}\n    {need.numbers}")

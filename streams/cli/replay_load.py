@@ -1,0 +1,76 @@
+"""`goaway replay --to-kafka`: feeds a pipeline from history."""
+
+import time
+from dataclasses import replace
+
+import click
+
+from streams.cli.replay_source import Asked, shown
+from streams.errors import UsageError
+from streams.model.policy import Policy
+from streams.replay.counts import ReadCounts
+from streams.replay.extent import Extent
+from streams.replay.pump import Pump, Shift
+
+_FASTEST = 1e6
+
+
+def speed_of(text: str) -> float | None:
+    """A number, or None for `max`."""
+    if text == "max":
+        return None
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found <= _FASTEST:
+        raise UsageError(
+            f"--speed: {text[:32]!r} is no speed", try_next="--speed 1, --speed 10 or --speed max"
+        )
+    return found
+
+
+def feed(asked: Asked, speed: float | None) -> None:
+    """Send the history; the counts go to standard error."""
+    policy = asked.policy()
+    pump = Pump(asked.settings.kafka)
+    now = time.time_ns() // 1000
+    if speed is None:
+        first, last = _ends(asked, policy)
+        shift = Shift(first, now - (last - first), run=str(now))
+    else:
+        shift = Shift(_first(asked, policy), now, speed, run=str(now))
+    asked.counts, asked.extent = ReadCounts(), Extent()
+    with shown(lambda: asked.extent, "to Kafka"):
+        done = pump.run(asked.batches(policy), shift, paced=speed is not None)
+    rate = done.events / done.seconds if done.seconds else 0
+    click.echo(
+        f"sent {done.events} events in {done.frames} frames, {done.seconds:.1f} s, {rate:,.0f}/s, "
+        f"at worst {done.behind_s:.2f} s behind its pace",
+        err=True,
+    )
+
+
+def _first(asked: Asked, policy: Policy) -> int:
+    looked = replace(asked, counts=ReadCounts(), extent=Extent())
+    _once_more(asked)
+    return next((it.items[0].at for it in looked.batches(policy) if it.items), 0)
+
+
+def _ends(asked: Asked, policy: Policy) -> tuple[int, int]:
+    looked = replace(asked, counts=ReadCounts(), extent=Extent())
+    _once_more(asked)
+    first = last = 0
+    with shown(lambda: looked.extent, "look for the end"):
+        for batch in looked.batches(policy):
+            if batch.items:
+                first = first or batch.items[0].at
+                last = max(last, *(it.at for it in batch.items))
+    return first, last
+
+
+def _once_more(asked: Asked) -> None:
+    if any(str(file) == "-" for file in asked.files):
+        raise UsageError(
+            "--to-kafka reads its history twice, so not from standard input", try_next="save it to a file"
+        )

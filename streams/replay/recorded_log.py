@@ -1,0 +1,176 @@
+"""What ClickHouse has of one partition of `smtp.events`, as the worker met it: frame by frame, and what was
+decided about each."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import groupby
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from clickhouse_driver import Client as Driver
+from clickhouse_driver import errors as driver
+
+from streams.errors import UnavailableError
+from streams.model.decision import Decision, Evidence
+from streams.model.event import Event
+from streams.model.instant import Instant
+
+_OFFSETS_AT_ONCE: Final = 50_000
+_TEXT: Final = "toString(address)"
+_ADDRESS: Final = f"if(startsWith({_TEXT}, '::ffff:'), substring({_TEXT}, 8), {_TEXT})"
+_AT: Final = "toUnixTimestamp64Micro(at)"
+_STRETCHES: Final = f"""
+SELECT kafka_epoch, kafka_partition,
+    min(kafka_offset), minIf(kafka_offset, {_AT} >= %(start)s), max(kafka_offset), min({_AT})
+FROM events
+WHERE {_AT} >= %(warm)s AND {_AT} < %(end)s AND kind != 'policy'
+GROUP BY 1, 2
+HAVING countIf({_AT} >= %(start)s) > 0
+ORDER BY 1, 2
+"""  # noqa: S608
+_EVENT_FIELDS: Final = [it for it in Event.__struct_fields__ if it not in ("at", "address")]
+_EVIDENCE: Final = [f"evidence_{it}" for it in Evidence.__struct_fields__]
+_DECISION_FIELDS: Final = [
+    it for it in Decision.__struct_fields__ if it not in ("at", "until", "address", "evidence")
+]
+
+
+class Stretch(NamedTuple):
+    """A part of one partition's log. Of several lives of a topic each has its own `epoch`."""
+
+    epoch: int
+    partition: int
+    begins: int
+    """First offset to be recalled."""
+    judged: int
+    """First offset to be decided again."""
+    ends: int
+    """Last offset."""
+    begins_at: Instant
+    """Earliest event time of the stretch."""
+
+
+class Recorded(NamedTuple):
+    """A decision on record, with the offset of its event's frame; -1: of an event that is not stored."""
+
+    offset: int
+    decision: Decision
+
+
+class RecordedLog:
+    """Reads; `connection` are clickhouse-driver's arguments. `UnavailableError` where it does not answer."""
+
+    def __init__(self, connection: Mapping[str, Any]) -> None:
+        self._connection = dict(connection)
+        self._driver: Any = None
+
+    def close(self) -> None:
+        """Drop the connection."""
+        if self._driver is not None:
+            with suppress(Exception):
+                self._driver.disconnect()
+
+    def stretches(self, warm: Instant, start: Instant, end: Instant) -> list[Stretch]:
+        """Where each partition has events with `start <= at < end`, and with `warm <= at` before them."""
+        rows = self._rows(
+            _STRETCHES,
+            {"warm": int(warm), "start": int(start), "end": int(end)},
+        )
+        return [
+            Stretch(int(epoch), int(partition), int(begins), int(judged), int(ends), Instant(at))
+            for epoch, partition, begins, judged, ends, at in rows
+        ]
+
+    def frames(self, stretch: Stretch) -> Iterator[tuple[int, list[Event]]]:
+        """(offset, events) in the order of the log, without what the worker did not believe and set aside."""
+        aside = self._set_aside(stretch)
+        columns = ", ".join(("kafka_offset", _AT, _ADDRESS, *_EVENT_FIELDS))
+        for first in range(stretch.begins, stretch.ends + 1, _OFFSETS_AT_ONCE):
+            last = min(first + _OFFSETS_AT_ONCE - 1, stretch.ends)
+            rows = self._rows(
+                f"SELECT {columns} FROM events WHERE kafka_epoch = %(epoch)s AND kafka_partition = "  # noqa: S608
+                "%(partition)s AND kafka_offset BETWEEN %(first)s AND %(last)s "
+                "ORDER BY kafka_offset, frame_index",
+                {"epoch": stretch.epoch, "partition": stretch.partition, "first": first, "last": last},
+            )
+            for offset, found in groupby(rows, key=lambda row: int(row[0])):
+                events = [_event(row[1:]) for row in found]
+                yield offset, [it for it in events if (offset, it.id) not in aside]
+
+    def decisions(self, stretch: Stretch) -> list[Recorded]:
+        """What was decided in the partition up to the stretch's end, in the order of the record."""
+        place = {"epoch": stretch.epoch, "partition": stretch.partition, "ends": stretch.ends}
+        offsets = dict(
+            self._rows(
+                "SELECT id, min(kafka_offset) FROM events WHERE kafka_epoch = %(epoch)s AND "
+                "kafka_partition = %(partition)s AND id IN (SELECT event FROM decisions WHERE "
+                "kafka_partition = %(partition)s) GROUP BY id",
+                place,
+            )
+        )
+        columns = ", ".join((_AT, "toUnixTimestamp64Micro(until)", _ADDRESS, *_EVIDENCE, *_DECISION_FIELDS))
+        rows = self._rows(
+            f"SELECT {columns} FROM decisions WHERE kafka_partition = %(partition)s "  # noqa: S608
+            "ORDER BY kafka_epoch, kafka_offset",
+            place,
+        )
+        found = []
+        for row in rows:
+            decision = _decision(row)
+            offset = offsets.get(decision.event, -1)
+            if offset <= stretch.ends and (offset >= 0 or decision.at < stretch.begins_at):
+                found.append(Recorded(offset, decision))
+        return found
+
+    def markers(self, stretch: Stretch) -> list[tuple[int, str]]:
+        """(offset, detail) of the markers up to the stretch's end, in the order of the log."""
+        rows = self._rows(
+            "SELECT kafka_offset, detail FROM events WHERE kind = 'policy' AND kafka_epoch = %(epoch)s AND "
+            "kafka_partition = %(partition)s AND kafka_offset <= %(ends)s ORDER BY kafka_offset, frame_index",
+            {"epoch": stretch.epoch, "partition": stretch.partition, "ends": stretch.ends},
+        )
+        return [(int(offset), str(detail)) for offset, detail in rows]
+
+    def _set_aside(self, stretch: Stretch) -> set[tuple[int, str]]:
+        """(offset, event id) of events that the worker made dead letters of; the sink stored them."""
+        rows = self._rows(
+            "SELECT position, text FROM deadletters WHERE source = %(source)s AND position BETWEEN %(first)s "
+            'AND %(last)s AND text LIKE \'{"id":"%%\'',
+            {
+                "source": f"smtp.events/{stretch.partition}",
+                "first": stretch.begins,
+                "last": stretch.ends,
+            },
+        )
+        return {(int(offset), text.split('"', 4)[3]) for offset, text in rows}
+
+    def _rows(self, query: str, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:
+        try:
+            if self._driver is None:
+                self._driver = Driver(**self._connection)
+            return list(self._driver.execute(query, dict(parameters)))
+        except (driver.Error, OSError, EOFError) as error:
+            said = str(getattr(error, "message", "") or error).partition("Stack trace")[0].strip()[:300]
+            place = f"ClickHouse at {self._connection.get('host')}:{self._connection.get('port')}"
+            raise UnavailableError(
+                f"{place}: {type(error).__name__}: {said}", try_next="goaway doctor"
+            ) from error
+
+
+def _event(row: tuple[Any, ...]) -> Event:
+    at, address, *rest = row
+    return Event(at=Instant(at), address=address, **dict(zip(_EVENT_FIELDS, rest, strict=True)))
+
+
+def _decision(row: tuple[Any, ...]) -> Decision:
+    at, until, address, *rest = row
+    evidence = dict(zip(Evidence.__struct_fields__, rest, strict=False))
+    others = dict(zip(_DECISION_FIELDS, rest[len(_EVIDENCE) :], strict=True))
+    others["shadow"] = bool(others["shadow"])
+    return Decision(
+        at=Instant(at),
+        until=None if until is None else Instant(until),
+        address=address,
+        evidence=msgspec.convert(evidence, Evidence),
+        **others,
+    )
