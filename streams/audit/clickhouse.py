@@ -92,10 +92,6 @@ class ClickHouse:
         self.database: Final = settings.database
         self.place: Final = f"ClickHouse at {settings.host}:{settings.port}"
 
-    def another(self) -> "ClickHouse":
-        """A second connection to the same database."""
-        return ClickHouse(self._settings)
-
     def rows(self, query: str, parameters: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
         """The rows of a query; `%(name)s` in it stands for a parameter, an instant for its microseconds."""
         given = {

@@ -8,7 +8,6 @@ from itertools import repeat
 from typing import Any, Final
 
 from streams.audit.event_lines import event_columns
-from streams.audit.ledger import Span
 from streams.audit.policy_rows import policy_row
 from streams.audit.repeats import Reached
 from streams.audit.tables import DEADLETTER_ROWS, EVENT_ROWS, TABLE_OF, Table
@@ -110,34 +109,6 @@ class Rows:
         months = list(map(month_of, self.column("at")))
         for month in sorted(set(months)):
             yield month, self._picked([at for at, other in enumerate(months) if other == month])
-
-    def chunks(self, size: int) -> Iterator["Rows"]:
-        """The rows in their order, about `size` at a time; what one record held is never parted."""
-        first = 0
-        while len(self) - first > size * 3 // 2:
-            last = first + size
-            while last < len(self) and self._place(last) == self._place(last - 1):
-                last += 1
-            yield self._slice(first, last)
-            first = last
-        if first < len(self):
-            yield self if first == 0 else self._slice(first, len(self))
-
-    def spans(self) -> list[Span]:
-        """The records that the rows come from, those between them included."""
-        found: dict[int, Span] = {}
-        for partition in set(self.partitions):
-            offsets = [at for at, of in zip(self.offsets, self.partitions, strict=True) if of == partition]
-            found[partition] = Span(partition, min(offsets), max(offsets))
-        return sorted(found.values())
-
-    def _place(self, row: int) -> tuple[int, int]:
-        return self.partitions[row], self.offsets[row]
-
-    def _slice(self, first: int, last: int) -> "Rows":
-        lists = (self.partitions, self.offsets, self.indexes)
-        values = [column[first:last] for column in self.values]
-        return Rows(self.table, values, *(places[first:last] for places in lists))
 
     def _picked(self, rows: list[int]) -> "Rows":
         lists = (self.partitions, self.offsets, self.indexes)

@@ -4,9 +4,8 @@ The rules, which together survive a kill -9 of sink, broker or ClickHouse at any
 
 1. **A batch is decided before it is stored.** Its number and the offsets it covers go to `sink_batches` first
    (`Ledger.intend`), deduplicated by the number and read back. Only a topic's last batch can be unstored.
-2. **An insert is whole or absent.** It holds rows of one table and one month, hence one part, and its token
-   (`topic/epoch/batch/table/month`, from the second on with its number) is known to the table: the same
-   insert sent twice is stored once.
+2. **An insert is whole or absent.** It holds one table and one month, hence one part, and its token
+   (`topic/epoch/batch/table/month`) is known to the table: the same insert sent twice is stored once.
 3. **There is one way to go on**, after a start as after an error: read the ledger, read the last batch's
    records again, store what is missing of it under the same tokens, count it, and go on behind it. The
    count is for a ClickHouse killed between noting a token and keeping its part: the note would hide the
@@ -44,8 +43,8 @@ from streams.topics import DEADLETTERS, DECISIONS, EVENTS, POLICY, WARNINGS
 
 STORED_TOPICS: Final = (EVENTS, DECISIONS, WARNINGS, POLICY, DEADLETTERS)
 
-BATCH_ROWS: Final = 200_000
-BATCH_BYTES: Final = 64 * 1024 * 1024
+BATCH_ROWS: Final = 150_000
+BATCH_BYTES: Final = 48 * 1024 * 1024
 BATCH_S: Final = 1.0
 """A batch is stored when it has this many rows, or bytes of records, or its first record is this old and no
 other is being stored."""
@@ -134,7 +133,6 @@ class Sink:
     def close(self) -> None:
         """Wait for what is being stored; afterwards nothing is."""
         self._thread.shutdown()
-        self._storing.close()
 
     def catch_up(self) -> None:
         """Forget what is in hand, finish what was under way, and stand behind it (rules 3 and 4)."""

@@ -3,20 +3,13 @@
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from queue import Queue
-from typing import Final
 
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.ledger import Ledger, ReadEnds, Span
 from streams.audit.rollups import differences
 from streams.audit.rows import Rows, TopicRows, month_of
 from streams.audit.veil import Veil
-
-INSERT_ROWS: Final = 100_000
-"""A larger batch is several inserts: while ClickHouse has one, the next is written."""
-_INSERTS_AT_ONCE: Final = 2
 
 _log = logging.getLogger(__name__)
 
@@ -49,12 +42,10 @@ class Batch:
     read: Mapping[int, ReadEnds]
 
     def inserts(self) -> Iterable[tuple[str, Rows]]:
-        """Every insert with its token: of one table and one month each (rule 2)."""
+        """Every insert with its token: one table and one month each (rule 2)."""
         for rows in (self.rows.rows, self.rows.letters):
             for month, of_month in rows.months() if rows is not None else ():
-                token = f"{self.topic}/{self.epoch}/{self.number}/{of_month.table.name}/{month}"
-                for number, chunk in enumerate(of_month.chunks(INSERT_ROWS)):
-                    yield f"{token}/{number}" if number else token, chunk
+                yield f"{self.topic}/{self.epoch}/{self.number}/{of_month.table.name}/{month}", of_month
 
 
 class Storing:
@@ -62,10 +53,6 @@ class Storing:
 
     def __init__(self, clickhouse: ClickHouse, ledger: Ledger, veil: Veil, figures: Figures) -> None:
         self._clickhouse = clickhouse
-        self._idle: Queue[ClickHouse] = Queue()
-        for _ in range(_INSERTS_AT_ONCE):
-            self._idle.put(clickhouse.another())
-        self._threads = ThreadPoolExecutor(_INSERTS_AT_ONCE, thread_name_prefix="sink-insert")
         self._ledger = ledger
         self._veil = veil
         self._figures = figures
@@ -73,12 +60,8 @@ class Storing:
     def store(self, batch: Batch) -> Batch:
         """Decide the batch, then insert it (rules 1 and 2)."""
         self._ledger.intend(batch.topic, batch.epoch, batch.number, batch.spans, batch.read)
-        inserting = [
-            self._threads.submit(self._insert, batch.epoch, token, rows) for token, rows in batch.inserts()
-        ]
-        wait(inserting)  # all of them, so that nothing is under way when an error is raised
-        for each in inserting:
-            self._count(each.result())
+        for token, rows in batch.inserts():
+            self._insert(batch.epoch, token, rows)
         self._figures.batches += 1
         self._figures.repeated += batch.rows.repeated
         return batch
@@ -91,26 +74,25 @@ class Storing:
 
     def _store_missing(self, batch: Batch, token: str, rows: Rows) -> None:
         def is_stored() -> bool:
-            return self._stored(batch, rows, spans) >= len(rows)
+            return self._stored(batch, rows) >= len(rows)
 
-        spans = rows.spans()
         of_events = rows.table.name == "events"
         if is_stored() and not (of_events and differences(self._clickhouse, month_of(rows.instants[0]))):
             return
-        self._count(self._insert(batch.epoch, token, rows))
+        self._insert(batch.epoch, token, rows)
         # an insert of ours may have been under way in the server, which then took this one for its double
         for _ in range(5):
             if is_stored():
                 return
             time.sleep(0.2)
         _log.warning("%s: ClickHouse knew the insert %s and not its rows; stored again", batch.topic, token)
-        self._count(self._insert(batch.epoch, f"{token}/again", rows))
+        self._insert(batch.epoch, f"{token}/again", rows)
 
-    def _stored(self, batch: Batch, rows: Rows, spans: list[Span]) -> int:
+    def _stored(self, batch: Batch, rows: Rows) -> int:
         """How many rows of this insert the table holds."""
         where = " OR ".join(
             f"(kafka_partition = {span.partition} AND kafka_offset BETWEEN {span.first} AND {span.last})"
-            for span in spans
+            for span in batch.spans
         )
         first, last = rows.instants
         of_topic = f" AND kafka_topic = '{batch.topic}'" if rows.table.name == "deadletters" else ""
@@ -121,24 +103,11 @@ class Storing:
         )
         return int(found[0][0])
 
-    def _insert(self, epoch: int, token: str, rows: Rows) -> Rows:
+    def _insert(self, epoch: int, token: str, rows: Rows) -> None:
         columns = self._veil.columns(rows.table.names, rows.columns(epoch))
-        clickhouse = self._idle.get()
-        try:
-            clickhouse.insert(rows.table.name, rows.table.names, columns, token=token)
-        finally:
-            self._idle.put(clickhouse)
-        return rows
-
-    def _count(self, rows: Rows) -> None:
+        self._clickhouse.insert(rows.table.name, rows.table.names, columns, token=token)
         self._figures.rows += len(rows)
         if rows.table.name == "deadletters":
             # a letter of ours names the topic it is about; others' come by smtp.deadletters
             about = zip(rows.column("source"), rows.column("kafka_topic"), strict=True)
             self._figures.unreadable += sum(source.rpartition("/")[0] == topic for source, topic in about)
-
-    def close(self) -> None:
-        """Let go of the connections; nothing may be under way."""
-        self._threads.shutdown()
-        while not self._idle.empty():
-            self._idle.get().close()

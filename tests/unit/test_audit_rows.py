@@ -211,28 +211,3 @@ def test_addresses_are_packed_as_the_library_does(address: object) -> None:
     else:
         with pytest.raises(InvalidValueError):
             packed(text)
-
-
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5)), max_size=30), st.integers(1, 9))
-def test_chunks_are_the_rows_in_their_order_and_part_no_record(
-    frames: list[tuple[int, int]], size: int
-) -> None:
-    rows = TopicRows(EVENTS)
-    for offset, (partition, count) in enumerate(frames):
-        frame = encode_frame([event(offset * 10 + number) for number in range(count)])
-        rows.add(Record(EVENTS, partition, offset, TAKEN, frame))
-    assert rows.rows is not None
-    chunks = list(rows.rows.chunks(size))
-    assert [row for chunk in chunks for row in zip(*chunk.columns(1), strict=True)] == list(
-        zip(*rows.rows.columns(1), strict=True)
-    )
-    records = [{*zip(chunk.partitions, chunk.offsets, strict=True)} for chunk in chunks]
-    assert sum(map(len, records)) == len(set().union(*records))
-    for chunk in chunks:
-        for span in chunk.spans():
-            assert {
-                at for p, at in zip(chunk.partitions, chunk.offsets, strict=True) if p == span.partition
-            } >= {
-                span.first,
-                span.last,
-            }
