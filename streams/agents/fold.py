@@ -91,7 +91,7 @@ def _recall(consumer: Consumer, ledger: Ledger, offset: int) -> int:
     committed = consumer.committed([place], timeout=TIMEOUT_S)[0].offset
     end = min(offset, max(low, committed))
     start = _fold_start(consumer, ledger, low, end)
-    # where nothing was committed it is the frame to be processed first: a worker that died may have decided it
+    # where nothing was committed it is the frame to be processed first: a dead worker may have judged it
     first = next(_frames(consumer, ledger.partition, start, max(end, start + 1)), None)
     if first is not None:
         # a marker follows its change at once, so the change that was the latest then judged these frames

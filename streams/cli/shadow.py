@@ -177,7 +177,7 @@ def _heading(found: Found, zone: tzinfo) -> list[str]:
         )
     if compared.left_out:
         lines.append(
-            f"{compared.left_out} clients were blocked when it began; each is left out until that block ends."
+            f"Blocked when it began, and left out until that block ends: {compared.left_out:,} clients."
         )
     if found.evidence:
         lines.append(f"Who delivers mail is not known: {found.evidence}.")

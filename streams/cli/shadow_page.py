@@ -14,12 +14,17 @@ that were delivered while the candidate would have refused."""
 _MOST = 500
 """Clients on the page; the JSON has all of them."""
 _SPANS = 5
+_MEANING = (
+    "blocks: the candidate's/those in force; more s: seconds in which only the candidate refuses; less s: in "
+    "which only the policy in force does; mail: messages delivered; lost: those of them that were delivered "
+    "while the candidate would have refused."
+)
 
 
 def in_words(found: Compared) -> str:
     """The whole in a sentence or two."""
     refused = (
-        f"The candidate refuses {found.refused_candidate:,} clients, the policy in force "
+        f"The candidate refuses {_clients(found.refused_candidate)}, the policy in force "
         f"{found.refused_live:,}, both {found.refused_both:,}."
     )
     if not found.differences:
@@ -30,9 +35,13 @@ def in_words(found: Compared) -> str:
     costs = f", {known:,} of them known to deliver mail ({lost:,} messages in that time)" if known else ""
     less = sum(bool(it.live.alone_s or it.live.alone) for it in found.differences)
     return (
-        f"{len(more):,} clients would have been refused while they were not{costs}; {less:,} were refused "
-        f"while they would not have been. {refused}"
+        f"Refused by the candidate while the policy in force lets them in: {_clients(len(more))}{costs}. The "
+        f"other way round: {_clients(less)}. {refused}"
     )
+
+
+def _clients(count: int) -> str:
+    return f"{count:,} client{'' if count == 1 else 's'}"
 
 
 def row(it: Difference, zone: tzinfo) -> tuple[object, ...]:
@@ -99,14 +108,17 @@ def shadow_page(found: Compared, lines: Sequence[str], zone: tzinfo) -> str:
     known = [it for it in found.differences if it.legitimate]
     rest = [it for it in found.differences if not it.legitimate]
     totals = [(name, it.candidate, it.live, it.same) for name, it in found.triggers.items()]
+    unknown = any(it.messages is None for it in found.differences)
+    none = "ClickHouse would have to say." if unknown else "None is treated differently."
     parts = [
         *(paragraph(line, kind="soft") for line in lines),
         paragraph(in_words(found), kind="big warn" if known else "big"),
         heading("Known to deliver mail"),
-        _table(known, zone) if known else paragraph("None is treated differently."),
+        _table(known, zone) if known else paragraph(none),
         heading("Everybody else"),
         _table(rest, zone) if rest else paragraph("Nobody is treated differently."),
         *([paragraph(f"And {len(rest) - _MOST:,} more; --json has them.")] if len(rest) > _MOST else []),
+        paragraph(_MEANING, kind="soft"),
         heading("Blocks by trigger"),
         table(("trigger", "candidate", "in force", "both at once"), totals),
     ]

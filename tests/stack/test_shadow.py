@@ -10,15 +10,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from streams.agents.ledger import Ledger
 from streams.agents.policies import FixedPolicy
+from streams.audit.shadow_evidence import delivered
 from streams.audit.shadow_records import read_trial
 from streams.config import KafkaSettings
 from streams.embedded.broker import Broker, open_broker
 from streams.kafka import create_topics
+from streams.model.client import Client
 from streams.model.decision import Decision
+from streams.model.instant import Instant
 from streams.model.standing import PolicyIndex
 from streams.policy_writer import change_policy
 from streams.topics import CANDIDATE
@@ -27,6 +31,8 @@ from streams.wire.partition import partition_of
 from streams.wire.policy_entries import entries_of
 from streams.wire.policy_toml import read_policy
 from tests.stack.brokers import BOTH, start_or_skip
+from tests.stack.recorded_store import Recorder
+from tests.stack.sink_process import Store
 from tests.stack.worker_load import PARTITIONS, POLICY, Load, Outputs, event, make_load, send
 from tests.stack.worker_process import APACHE_SESSION_S, EMBEDDED_SESSION_S, ROOT, WorkerProcess
 
@@ -211,6 +217,22 @@ def test_try_report_stop(settings: KafkaSettings, own_broker: Broker, tmp_path: 
             it["client"] for it in found["differences"]
         ]
     assert goaway(settings, "shadow", "try", "/dev/null").returncode == 0
+
+
+@pytest.mark.needs("chdb")
+def test_who_delivers_is_asked_of_clickhouse(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    try:
+        sent = [event(f"m{n}", 1_000_000 * n, "message", "192.0.2.9", "mx/1") for n in (10, 20, 20, 30, 40)]
+        named = [msgspec.structs.replace(it, ptr="mail.example.org") for it in sent]
+        Recorder(store.settings).events([*named, event("c", 25_000_000, "connect", "192.0.2.8", "mx/2")])
+        clients = [Client(f"192.0.2.{n}") for n in range(1, 10)] * 100
+        found = delivered(store.settings, clients, Instant(10_000_000), Instant(40_000_000))
+        assert {c: (name, sorted(times)) for c, (name, times) in found.items()} == {
+            "192.0.2.9": ("mail.example.org", [10_000_000, 20_000_000, 30_000_000])
+        }
+    finally:
+        store.child.stop()
 
 
 def test_a_candidate_with_other_clients_is_not_tried(settings: KafkaSettings, tmp_path: Path) -> None:
