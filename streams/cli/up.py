@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 
 from streams.cli.options import (
@@ -21,7 +21,7 @@ from streams.cli.options import (
     settings,
     start_logging,
 )
-from streams.cli.screen import WIDE, overview, refusal_line
+from streams.cli.screen import overview, refusal_line
 from streams.cli.stages import stop_on_signals
 from streams.embedded.up.pipeline import Pipeline
 from streams.embedded.up.plan import Part, Plan
@@ -164,19 +164,8 @@ def _run(
                         click.echo(refusal_line(decision))
                     shown = refusals.seen
                 else:
-                    free = console.height - len(pipeline.parts()) - 9 - len(said[-3:])
-                    # on a narrow terminal a refusal takes three lines
-                    rows = max(2, min(12, free if console.width >= WIDE else free // 3))
                     live.update(
-                        overview(
-                            pipeline.parts(),
-                            refusals.latest(rows),
-                            total=refusals.seen,
-                            now=now(),
-                            hints=[*said[-3:], *hints(plan)],
-                            width=console.width,
-                        ),
-                        refresh=True,
+                        _fitting(console, pipeline, refusals, [*said[-3:], *hints(plan)]), refresh=True
                     )
     except OSError as error:
         if error.errno != errno.EIO:
@@ -197,6 +186,31 @@ def _said(part: Part) -> "Said":
     from streams.metrics import Said
 
     return Said(part.name, part.state in ("runs", "done"), part.facts, part.restarts, part.pid)
+
+
+def _fitting(console: Console, pipeline: Pipeline, refusals: Refusals, hinted: list[str]) -> RenderableType:
+    """The screen with as many refusals, and then hints, as the terminal has lines for."""
+    shown: RenderableType = ""
+    for rows, said in (
+        (12, hinted),
+        (8, hinted),
+        (5, hinted),
+        (3, hinted),
+        (3, hinted[-2:]),
+        (2, []),
+        (1, []),
+    ):
+        shown = overview(
+            pipeline.parts(),
+            refusals.latest(rows),
+            total=refusals.seen,
+            now=now(),
+            hints=said,
+            width=console.width,
+        )
+        if len(console.render_lines(shown, pad=False)) < console.height:
+            break
+    return shown
 
 
 def _without_terminal() -> None:
