@@ -157,8 +157,8 @@ WHOLE = st.builds(
     greylist=changed(
         Greylist,
         delay_s=st.integers(1, 600),
-        retry_window_s=st.integers(601, 604_800),
-        no_retry_after_s=st.integers(601, 604_800),
+        retry_window_s=st.integers(601, 86_400),
+        no_retry_after_s=st.integers(601, 86_400),
     ),
     protocol=changed(Protocol),
     notify=changed(
