@@ -6,24 +6,19 @@ delivers is not the one the ledger is exact for: after a start, a rebalance, a c
 """
 
 import asyncio
-import logging
-import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import faust
-from faust.types.auth import SASLMechanism
 
 from streams.agents.candidate import Candidate, Tried
 from streams.agents.fold import Missed, bring_to
 from streams.agents.ledger import Counts, Ledger, Passed
-from streams.agents.membership import client_id
 from streams.agents.policies import Policies, marker
-from streams.agents.prompt import NoTables, PromptTransport
-from streams.agents.watchdog import EXIT_CODE
+from streams.agents.stage import SESSION_TIMEOUT_S, end_at_once, raw_topic, stamp_us
+from streams.agents.stage import make_app as stage_app
 from streams.config import KafkaSettings
-from streams.errors import GoawayError
 from streams.model.decision import Decision
 from streams.model.standing import PolicyIndex
 from streams.topics import (
@@ -38,19 +33,8 @@ from streams.topics import (
 from streams.wire.frames import encode, encode_frame
 
 GROUP: Final = "goaway-decide"
-SESSION_TIMEOUT_S: Final = 8.0
-"""Faust's own default is 60 s: a dead worker's partitions would stand still for a minute. Apache Kafka takes
-no less than 6 s; on the embedded broker, joining takes half of it."""
-
 MARK_EVERY_S: Final = 0.02
 """How often the worker looks for a policy that its partitions are not marked with."""
-
-_log = logging.getLogger(__name__)
-
-
-def stamp_us(timestamp: float | None) -> int:
-    """Faust's time of a record in microseconds, as `fold.record_us` has it: whole milliseconds."""
-    return round(timestamp * 1000) * 1000 if timestamp else 1 << 62
 
 
 class Ledgers:
@@ -131,37 +115,6 @@ class Ledgers:
                 self.gone.add(ledger.counts)
 
 
-def end_at_once(error: Exception) -> None:
-    """End the process, so that the frame whose processing failed is processed again by the next one.
-
-    Faust would restart the agent and go on with the frame after it.
-    """
-    if isinstance(error, GoawayError):
-        _log.critical("%s", error)
-    else:
-        _log.critical("processing failed", exc_info=error)
-    logging.shutdown()
-    os._exit(EXIT_CODE)
-
-
-def credentials(settings: KafkaSettings) -> Any:
-    if settings.security == "PLAINTEXT":
-        return None
-    import ssl
-
-    context = None
-    if settings.security.endswith("SSL"):
-        context = ssl.create_default_context(cafile=settings.ca or None)
-    if settings.security == "SSL":
-        return faust.SSLCredentials(context=context)
-    return faust.SASLCredentials(
-        username=settings.user,
-        password=settings.password,
-        ssl_context=context,
-        mechanism=SASLMechanism(settings.mechanism),
-    )
-
-
 async def emit_tried(topic: Any, ledger: Ledger, offset: int, tried: Tried) -> None:
     """Send what a candidate decided; where that fails, its trial ends in this partition, and nothing else."""
     try:
@@ -188,36 +141,20 @@ def make_app(
     instance: str = "",
     session_timeout_s: float = SESSION_TIMEOUT_S,
 ) -> faust.App:
-    """The app, not started. ARCHITECTURE.md has the reasons for each setting that is not Faust's default."""
-    app = faust.App(
+    """The app, not started."""
+    app = stage_app(
+        settings,
         GROUP,
-        broker=[f"kafka://{address}" for address in settings.bootstrap.split(",")],
-        broker_credentials=credentials(settings),
-        broker_client_id=client_id(instance),
-        broker_session_timeout=session_timeout_s,
-        broker_heartbeat_interval=session_timeout_s / 4,
-        broker_commit_interval=1.0,
-        consumer_auto_offset_reset="earliest",
+        partitions=partitions,
+        datadir=datadir,
+        instance=instance,
+        session_timeout_s=session_timeout_s,
         producer_acks=-1,
         producer_linger=0.0,
         producer_max_batch_size=1,
-        topic_partitions=partitions,
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        web_enabled=False,
-        autodiscover=False,
-        datadir=datadir,
-        TableManager=NoTables,
-        key_serializer="raw",
-        value_serializer="raw",
     )
-    app.transport = PromptTransport(app.conf.broker_consumer, app)
-
-    def topic(name: str) -> Any:
-        return app.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
-
-    events, decisions, warnings, letters, shadow = map(
-        topic, (EVENTS, DECISIONS, WARNINGS, DEADLETTERS, SHADOW)
+    events, decisions, warnings, letters, shadow = (
+        raw_topic(app, name) for name in (EVENTS, DECISIONS, WARNINGS, DEADLETTERS, SHADOW)
     )
 
     async def emit(ledger: Ledger, offset: int, passed: Passed) -> None:

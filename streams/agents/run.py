@@ -1,23 +1,17 @@
 """Run the worker: the Faust app, its watchdog, its status."""
 
-import asyncio
-import contextlib
 import logging
 import os
-import shutil
-import tempfile
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any, get_args
 
 import faust
-from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from streams.agents.candidate import Candidates
-from streams.agents.decide import GROUP, SESSION_TIMEOUT_S, Ledgers, credentials, make_app
-from streams.agents.membership import end_former
+from streams.agents.decide import GROUP, Ledgers, make_app
 from streams.agents.quiet import quiet_libraries
+from streams.agents.stage import SESSION_TIMEOUT_S, run_app, work_folder
 from streams.agents.watchdog import Watchdog
 from streams.config import Settings
 from streams.errors import UnavailableError
@@ -59,14 +53,7 @@ def run_worker(
         raise UnavailableError(
             f"{DECISIONS} has fewer partitions than smtp.events ({partitions})", try_next="goaway topics show"
         )
-    if instance:
-        auth = credentials_to_aiokafka_auth(credentials(settings.kafka))
-        end_former(settings.kafka, GROUP, instance, **auth)
-    with contextlib.suppress(ImportError):
-        import uvloop
-
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    with tempfile.TemporaryDirectory(prefix="goaway-worker-") as datadir:
+    with work_folder(settings.kafka, GROUP, instance, name="worker") as datadir:
         policies = PolicyFollower(settings.kafka, index.policy)
         policies.start()
         if not policies.wait_until_caught_up(CAUGHT_UP_S):
@@ -87,24 +74,7 @@ def run_worker(
         watchdog = Watchdog(settings.kafka, GROUP, ledgers.positions)
         _report(app, ledgers, watchdog, status)
         watchdog.start()
-        worker = _TidyWorker(
-            app,
-            loglevel=logging.getLevelName(logging.getLogger().level),
-            quiet=True,
-            redirect_stdouts=False,
-            override_logging=False,
-            workdir=Path(datadir),
-        )
-        worker.execute_from_commandline()
-
-
-class _TidyWorker(faust.Worker):  # type: ignore[misc]
-    """Faust ends the process without returning to its caller, so the work folder is removed here."""
-
-    def on_worker_shutdown(self) -> None:
-        super().on_worker_shutdown()
-        if self.workdir is not None:
-            shutil.rmtree(self.workdir, ignore_errors=True)
+        run_app(app, datadir)
 
 
 def _report(app: faust.App, ledgers: Ledgers, watchdog: Watchdog, status: StatusFile) -> None:

@@ -381,13 +381,17 @@ def test_architecture_gives_a_reason_for_every_dependency() -> None:
 
 
 def test_architecture_has_every_faust_setting_of_the_worker() -> None:
-    tree = ast.parse(page("streams/agents/decide.py"))
-    calls = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "faust.App"
-    ]
-    used = {word.arg for word in calls[0].keywords if word.arg}
+    def given(file: str, function: str) -> set[str]:
+        calls = [
+            node
+            for node in ast.walk(ast.parse(page(file)))
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == function
+        ]
+        return {word.arg for word in calls[0].keywords if word.arg}
+
+    of_every_stage = given("streams/agents/stage.py", "faust.App")
+    own = given("streams/agents/decide.py", "stage_app")
+    used = of_every_stage | (own - {"partitions", "instance", "session_timeout_s"})
     explained = sections_of(page("ARCHITECTURE.md"))["Decisions about Kafka and Faust"]
     plain = {
         "broker",

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from streams.agents.decide import stamp_us
 from streams.agents.reputation.app import Stage
+from streams.agents.stage import stamp_us
 from streams.cli.reputation import reputation
 from streams.config import KafkaSettings
 from streams.errors import GoawayError, InvalidValueError, UnavailableError, UsageError

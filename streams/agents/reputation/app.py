@@ -13,9 +13,6 @@ from typing import Any, Final
 
 import faust
 
-from streams.agents.decide import credentials, end_at_once, stamp_us
-from streams.agents.membership import client_id
-from streams.agents.prompt import NoTables, PromptTransport
 from streams.agents.reputation.answers import Trouble
 from streams.agents.reputation.lookups import LookUps
 from streams.agents.reputation.outbox import Outbox
@@ -23,6 +20,7 @@ from streams.agents.reputation.partners import PartnerWatch
 from streams.agents.reputation.senders import SenderCheck
 from streams.agents.reputation.words import partner_warning, zone_warning
 from streams.agents.reputation.zones import Zones
+from streams.agents.stage import end_at_once, raw_topic, stamp_us
 from streams.config import KafkaSettings
 from streams.errors import InvalidValueError
 from streams.model.client import Client
@@ -141,36 +139,9 @@ class Stage:
         )
 
 
-def make_app(
-    settings: KafkaSettings, *, partitions: int, datadir: str, instance: str, session_timeout_s: float
-) -> faust.App:
-    """The app without its agent. The settings are those of `decide`, for the same reasons."""
-    app = faust.App(
-        GROUP,
-        broker=[f"kafka://{address}" for address in settings.bootstrap.split(",")],
-        broker_credentials=credentials(settings),
-        broker_client_id=client_id(instance),
-        broker_session_timeout=session_timeout_s,
-        broker_heartbeat_interval=session_timeout_s / 4,
-        broker_commit_interval=1.0,
-        consumer_auto_offset_reset="earliest",
-        topic_partitions=partitions,
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        web_enabled=False,
-        autodiscover=False,
-        datadir=datadir,
-        TableManager=NoTables,
-        key_serializer="raw",
-        value_serializer="raw",
-    )
-    app.transport = PromptTransport(app.conf.broker_consumer, app)
-    return app
-
-
 def run_in(app: faust.App, make_stage: Callable[[], Stage], made: Callable[[Stage], None]) -> None:
     """Give the app its agent and the tasks beside it; `made` is told the stage once the loop runs."""
-    events = app.topic(EVENTS, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+    events = raw_topic(app, EVENTS)
     ready: asyncio.Future[Stage] | None = None
 
     async def stage() -> Stage:

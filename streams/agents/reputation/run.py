@@ -1,22 +1,15 @@
 """Run the reputation stage: the Faust app, its watchdog, its status."""
 
-import asyncio
-import contextlib
-import logging
 import os
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, Final
 
 import faust
-from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
-from streams.agents.decide import SESSION_TIMEOUT_S, credentials
-from streams.agents.membership import end_former
 from streams.agents.quiet import quiet_libraries
-from streams.agents.reputation.app import GROUP, Stage, make_app, run_in
-from streams.agents.run import _TidyWorker
+from streams.agents.reputation.app import GROUP, Stage, run_in
+from streams.agents.stage import SESSION_TIMEOUT_S, make_app, run_app, work_folder
 from streams.agents.watchdog import Watchdog
 from streams.config import Settings
 from streams.kafka import events_partitions
@@ -52,20 +45,14 @@ def run_reputation(
     """
     quiet_libraries()
     partitions = events_partitions(settings.kafka)
-    if instance:
-        auth = credentials_to_aiokafka_auth(credentials(settings.kafka))
-        end_former(settings.kafka, GROUP, instance, **auth)
-    with contextlib.suppress(ImportError):
-        import uvloop
-
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    follower = PolicyFollower(settings.kafka, base_policy)
-    follower.start()
-    follower.wait_until_caught_up(_POLICY_S)
     stages: list[Stage] = []
-    with tempfile.TemporaryDirectory(prefix="goaway-reputation-") as datadir:
+    with work_folder(settings.kafka, GROUP, instance, name="reputation") as datadir:
+        follower = PolicyFollower(settings.kafka, base_policy)
+        follower.start()
+        follower.wait_until_caught_up(_POLICY_S)
         app = make_app(
             settings.kafka,
+            GROUP,
             partitions=partitions,
             datadir=datadir,
             instance=instance,
@@ -81,15 +68,7 @@ def run_reputation(
         watchdog = Watchdog(settings.kafka, GROUP, lambda: stages[0].positions() if stages else None)
         _report(app, stages, watchdog, status)
         watchdog.start()
-        worker = _TidyWorker(
-            app,
-            loglevel=logging.getLevelName(logging.getLogger().level),
-            quiet=True,
-            redirect_stdouts=False,
-            override_logging=False,
-            workdir=Path(datadir),
-        )
-        worker.execute_from_commandline()
+        run_app(app, datadir)
 
 
 def _report(app: faust.App, stages: list[Stage], watchdog: Watchdog, status: StatusFile) -> None:
