@@ -4,11 +4,11 @@ import logging
 import time
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from streams.config import KafkaSettings
-from streams.errors import UnavailableError
+from streams.errors import SettingsError, UnavailableError
 from streams.topics import DEFAULT_PARTITIONS, EVENTS, TOPICS
 
 TIMEOUT_S: Final = 10.0
@@ -54,6 +54,34 @@ def unavailable(settings: KafkaSettings, error: object) -> UnavailableError:
     """The error for a Kafka that does not answer, without its secrets."""
     return UnavailableError(
         f"Kafka at {settings.bootstrap} does not answer ({error})", try_next="goaway doctor"
+    )
+
+
+def onlooker(settings: KafkaSettings, name: str, *, wait_ms: int, **extra: object) -> Consumer:
+    """A consumer that is told where to read: it joins no group and commits nothing.
+
+    `name` is for Kafka's own logs (librdkafka demands one). `wait_ms` is the longest time a broker may sit on
+    an empty answer: it bounds what a record, and the news of a partition's end, waits for on brokers that
+    only look for news when the time is up. `SettingsError` where the settings cannot be used.
+    """
+    config = client_config(
+        settings,
+        group_id=name,
+        enable_auto_commit=False,
+        enable_partition_eof=True,
+        fetch_wait_max_ms=wait_ms,
+        **extra,
+    )
+    try:
+        return Consumer(config, logger=_log)
+    except (KafkaException, ValueError) as error:
+        raise unusable(error) from error
+
+
+def unusable(error: object) -> SettingsError:
+    """The error for settings that no client can be made of."""
+    return SettingsError(
+        f"Kafka settings cannot be used ({error})", try_next="check the GOAWAY_KAFKA_* variables"
     )
 
 

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
 from streams.config import KafkaSettings
-from streams.errors import GoawayError, SettingsError, UnavailableError
-from streams.kafka import client_config
+from streams.errors import GoawayError, UnavailableError
+from streams.kafka import onlooker
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
 from streams.topics import POLICY
@@ -67,8 +67,9 @@ class PolicyFollower:
         self._of_kafka = logging.WARNING if topic == POLICY else logging.DEBUG
         """Level of what the follower of the policy says too."""
         self._on_change = on_change
-        self._current = (0, PolicyIndex(base))
-        self._history = PolicyHistory(PolicyIndex(base))
+        index = PolicyIndex(base)
+        self._current = (0, index)
+        self._history = PolicyHistory(index)
         self._log = PolicyLog()
         self._news = threading.Condition()
         self._cluster = ""
@@ -79,7 +80,14 @@ class PolicyFollower:
         self._why = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=topic, daemon=True)
-        self._consumer = self._new_consumer()
+        self._consumer = onlooker(
+            settings,
+            "goaway-policy",
+            wait_ms=FETCH_WAIT_MS,
+            auto_offset_reset="earliest",
+            fetch_error_backoff_ms=100,
+            error_cb=self._on_error,
+        )
 
     @property
     def current(self) -> tuple[int, PolicyIndex]:
@@ -136,24 +144,6 @@ class PolicyFollower:
         """Wait for what lies there already; whether it was read in time."""
         with self._news:
             return self._news.wait_for(lambda: self.caught_up, timeout_s)
-
-    def _new_consumer(self) -> Consumer:
-        config = client_config(
-            self._settings,
-            # librdkafka demands a name; nothing is committed, and no group is joined
-            group_id="goaway-policy",
-            enable_auto_commit=False,
-            enable_partition_eof=True,
-            auto_offset_reset="earliest",
-            fetch_wait_max_ms=FETCH_WAIT_MS,
-            fetch_error_backoff_ms=100,
-        )
-        try:
-            return Consumer({**config, "error_cb": self._on_error}, logger=_log)
-        except (KafkaException, ValueError) as error:
-            raise SettingsError(
-                f"Kafka settings cannot be used ({error})", try_next="check the GOAWAY_KAFKA_* variables"
-            ) from error
 
     def _run(self) -> None:
         while not self._stop.is_set():

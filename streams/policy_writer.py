@@ -19,7 +19,6 @@ from typing import Any, Final, Self
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
-    Consumer,
     KafkaError,
     KafkaException,
     Message,
@@ -28,8 +27,8 @@ from confluent_kafka import (
 )
 
 from streams.config import KafkaSettings
-from streams.errors import PolicyError, SettingsError, UnavailableError
-from streams.kafka import client_config, partition_counts, unavailable
+from streams.errors import PolicyError, UnavailableError
+from streams.kafka import client_config, onlooker, partition_counts, unavailable, unusable
 from streams.model.instant import Instant
 from streams.topics import POLICY
 from streams.wire.policy_entries import Entries, policy_of
@@ -174,22 +173,9 @@ class PolicyTopic:
                 ),
                 logger=_log,
             )
-            self._consumer = Consumer(
-                client_config(
-                    settings,
-                    # librdkafka demands a name; nothing is committed, and no group is joined
-                    group_id="goaway-policy",
-                    enable_auto_commit=False,
-                    enable_partition_eof=True,
-                    auto_offset_reset="earliest",
-                    fetch_wait_max_ms=10,
-                ),
-                logger=_log,
-            )
         except (KafkaException, ValueError) as error:
-            raise SettingsError(
-                f"Kafka settings cannot be used ({error})", try_next="check the GOAWAY_KAFKA_* variables"
-            ) from error
+            raise unusable(error) from error
+        self._consumer = onlooker(settings, "goaway-policy", wait_ms=10, auto_offset_reset="earliest")
         try:
             found = self._topic_is_there()
         except UnavailableError:

@@ -1,15 +1,15 @@
 """What `smtp.decisions` and `smtp.warnings` hold about one client or subject, read once, for a person."""
 
-import logging
 import time
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from streams.config import KafkaSettings
 from streams.errors import InvalidValueError
-from streams.kafka import TIMEOUT_S, client_config, events_partitions, partition_counts, unavailable
+from streams.kafka import TIMEOUT_S, events_partitions, onlooker, partition_counts, unavailable
 from streams.model.client import Client
 from streams.model.decision import Decision, LimitWarning
 from streams.topics import DECISIONS, WARNINGS
@@ -19,10 +19,9 @@ from streams.wire.partition import partition_of
 _SILENCE_S: Final = 0.3
 """The embedded broker's "latest" may lack a batch's tail: an end must be met with silence after it."""
 _LONGEST_S: Final = 20.0
+_AT_ONCE: Final = 1000
 _LATEST: Final = 50_000
 """Warnings read per partition, from its end."""
-
-_log = logging.getLogger(__name__)
 
 
 def decisions_of(settings: KafkaSettings, client: Client) -> list[Decision]:
@@ -67,41 +66,55 @@ def _read(
     settings: KafkaSettings, places: list[TopicPartition], wanted: Callable[[bytes], bool]
 ) -> Iterator[bytes]:
     """Values that are wanted; a place without an offset is read from `_LATEST` records before its end."""
-    consumer = Consumer(
-        client_config(
-            settings,
-            group_id="goaway-look",
-            enable_auto_commit=False,
-            enable_partition_eof=True,
-            fetch_wait_max_ms=20,
-        ),
-        logger=_log,
-    )
+    for message in records(settings, places, longest_s=_LONGEST_S):
+        value = message.value()
+        if value and wanted(value):
+            yield value
+
+
+def records(
+    settings: KafkaSettings,
+    places: list[TopicPartition],
+    *,
+    longest_s: float = inf,
+    stall_s: float = inf,
+    after_end_s: float = inf,
+) -> Iterator[Message]:
+    """Every record up to the partitions' present ends; `UnavailableError` where Kafka is away.
+
+    A place without an offset is read from `_LATEST` records before its end. Takes `longest_s` at most, and
+    waits `stall_s` for a record while an end was not met: beyond either, `UnavailableError`. Where all ends
+    were met and records go on coming, they are followed for `after_end_s`.
+    """
+    consumer = onlooker(settings, "goaway-look", wait_ms=20)
     try:
         for place in places:
             if place.offset < 0:
                 low, high = consumer.get_watermark_offsets(place, timeout=TIMEOUT_S)
                 place.offset = max(low, high - _LATEST)
         consumer.assign(places)
-        ended: set[int] = set()
-        deadline, heard = time.monotonic() + _LONGEST_S, time.monotonic()
-        while time.monotonic() < deadline:
-            message = consumer.poll(0.05)
-            if message is None:
-                if len(ended) == len(places) and time.monotonic() - heard > _SILENCE_S:
+        ended: set[int | None] = set()
+        begun = heard = time.monotonic()
+        all_ended = inf
+        while True:
+            for message in consumer.consume(_AT_ONCE, 0.05):
+                error = message.error()
+                if error is None:
+                    heard = time.monotonic()
+                    yield message
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    ended.add(message.partition())
+                else:
+                    raise KafkaException(error)
+            now = time.monotonic()
+            if len(ended) == len(places):
+                all_ended = min(all_ended, now)
+                if now - heard > _SILENCE_S or now - all_ended > after_end_s:
                     return
-                continue
-            error, partition = message.error(), message.partition()
-            if error is None:
-                heard = time.monotonic()
-                value = message.value()
-                if value and wanted(value):
-                    yield value
-            elif error.code() == KafkaError._PARTITION_EOF:
-                ended.add(partition if partition is not None else -1)
-            else:
-                raise KafkaException(error)
-        raise unavailable(settings, f"{_LONGEST_S:.0f} s were not enough to read it")
+            elif now - heard > stall_s:
+                raise unavailable(settings, f"{places[0].topic} gave nothing for {stall_s:.0f} s")
+            if now - begun > longest_s:
+                raise unavailable(settings, f"{longest_s:.0f} s were not enough to read it")
     except KafkaException as error:
         raise unavailable(settings, error.args[0].str()) from error
     finally:

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from streams.agents.ledger import Ledger
 from streams.config import KafkaSettings
 from streams.errors import GoawayError, InvalidValueError, UnavailableError
-from streams.kafka import TIMEOUT_S, client_config, unavailable
+from streams.kafka import TIMEOUT_S, onlooker, unavailable
 from streams.model.decision import Decision
 from streams.topics import BEGIN_KEY, CANDIDATE_HEADER, DECISIONS, EVENTS, OFFSET_HEADER, SHADOW
 from streams.wire.frames import decode_decision, decode_frame
@@ -42,19 +42,8 @@ def bring_to(ledger: Ledger, settings: KafkaSettings, group: str, offset: int) -
     back.
     """
     started = time.monotonic()
-    consumer = Consumer(
-        client_config(
-            settings,
-            **{
-                "group.id": group,  # to ask for its offsets; it never subscribes, so it is no member
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                # the end of a partition is told by an empty answer, which is held back for so long
-                "fetch.wait.max.ms": 20,
-            },
-        ),
-        logger=_log,
-    )
+    # under the group's name, to ask for its offsets; it never subscribes, so it is no member
+    consumer = onlooker(settings, group, wait_ms=20)
     read = 0
     try:
         if not ledger.next_offset:

@@ -5,26 +5,23 @@ told by offsets, partition by partition, not by clocks.
 """
 
 import logging
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Message, TopicPartition
 
 from streams.config import KafkaSettings
 from streams.errors import InvalidValueError, UnavailableError
-from streams.kafka import client_config, partition_counts, unavailable
+from streams.kafka import partition_counts
 from streams.model.decision import Decision
 from streams.model.instant import Instant, parse_instant
+from streams.recorded import records
 from streams.topics import BEGIN_KEY, CANDIDATE_HEADER, DECISIONS, END_KEY, OFFSET_HEADER, SHADOW
 from streams.wire.frames import decode_decision
 
 MAX_DECISIONS: Final = 2_000_000
 """Decisions of a trial that are held at once, at most: bounds the memory."""
-_AT_ONCE: Final = 1000
-_SILENCE_S: Final = 0.3
-"""The embedded broker's "latest" may lack a batch's tail: an end must be met with silence after it."""
 _AFTER_END_S: Final = 2.0
 """Longest time for records that were written meanwhile."""
 _STALL_S: Final = 30.0
@@ -172,39 +169,5 @@ def _read(settings: KafkaSettings, topic: str) -> Iterator[Message]:
         raise UnavailableError(
             f"Kafka at {settings.bootstrap} has no topic {topic}", try_next="goaway topics create"
         )
-    consumer = Consumer(
-        client_config(
-            settings,
-            group_id="goaway-look",
-            enable_auto_commit=False,
-            enable_partition_eof=True,
-            fetch_wait_max_ms=20,
-        ),
-        logger=_log,
-    )
-    try:
-        consumer.assign([TopicPartition(topic, partition, 0) for partition in range(count)])
-        ended: set[int | None] = set()
-        heard = time.monotonic()
-        all_ended = 0.0
-        while True:
-            for message in consumer.consume(_AT_ONCE, 0.05):
-                error = message.error()
-                if error is None:
-                    heard = time.monotonic()
-                    yield message
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    ended.add(message.partition())
-                else:
-                    raise KafkaException(error)
-            now = time.monotonic()
-            if len(ended) == count:
-                all_ended = all_ended or now
-                if now - heard > _SILENCE_S or now - all_ended > _AFTER_END_S:
-                    return
-            elif now - heard > _STALL_S:
-                raise unavailable(settings, f"{topic} gave nothing for {_STALL_S:.0f} s")
-    except KafkaException as error:
-        raise unavailable(settings, error.args[0].str()) from error
-    finally:
-        consumer.close()
+    places = [TopicPartition(topic, partition, 0) for partition in range(count)]
+    yield from records(settings, places, stall_s=_STALL_S, after_end_s=_AFTER_END_S)

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
-    Consumer,
     KafkaError,
     KafkaException,
     TopicCollection,
@@ -19,7 +18,7 @@ from streams.audit.ledger import Span
 from streams.audit.rows import Record
 from streams.config import KafkaSettings
 from streams.errors import UnavailableError
-from streams.kafka import TIMEOUT_S, admin, client_config, partition_counts, unavailable
+from streams.kafka import TIMEOUT_S, admin, onlooker, partition_counts, unavailable
 from streams.model.instant import Instant
 from streams.topics import POLICY
 from streams.wire.policy_log import CHANGE_HEADER
@@ -38,18 +37,13 @@ class LogReader:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._admin = admin(settings)
-        self._consumer = Consumer(
-            client_config(
-                settings,
-                group_id="goaway-sink",  # librdkafka wants a name; with assign() no group is joined
-                enable_auto_commit=False,
-                enable_auto_offset_store=False,
-                auto_offset_reset="error",
-                enable_partition_eof=True,
-                fetch_wait_max_ms=100,
-                queued_max_messages_kbytes=_FETCH_AHEAD_KB,
-            ),
-            logger=_log,
+        self._consumer = onlooker(
+            settings,
+            "goaway-sink",
+            wait_ms=100,
+            enable_auto_offset_store=False,
+            auto_offset_reset="error",
+            queued_max_messages_kbytes=_FETCH_AHEAD_KB,
         )
 
     def close(self) -> None:

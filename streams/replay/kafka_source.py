@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.config import KafkaSettings
 from streams.errors import UnavailableError
-from streams.kafka import TIMEOUT_S, client_config, events_partitions, unavailable
+from streams.kafka import TIMEOUT_S, events_partitions, onlooker, unavailable
 from streams.model.event import Event
 from streams.model.instant import Instant
 from streams.replay.counts import ReadCounts
@@ -46,16 +46,7 @@ class KafkaRange:
             raise unavailable(self._settings, error.args[0].str()) from error
 
     def _partition(self, number: int) -> Iterator[Batch[Event]]:
-        consumer = Consumer(
-            client_config(
-                self._settings,
-                group_id="goaway-replay",
-                enable_auto_commit=False,
-                enable_partition_eof=True,
-                fetch_wait_max_ms=20,
-                queued_max_messages_kbytes=8192,
-            )
-        )
+        consumer = onlooker(self._settings, "goaway-replay", wait_ms=20, queued_max_messages_kbytes=8192)
         try:
             place = TopicPartition(EVENTS, number)
             low, high = consumer.get_watermark_offsets(place, timeout=TIMEOUT_S)

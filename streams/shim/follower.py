@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
 from streams.config import KafkaSettings
-from streams.errors import InvalidValueError, SettingsError
-from streams.kafka import client_config
+from streams.errors import InvalidValueError
+from streams.kafka import onlooker
 from streams.model.instant import Instant
 from streams.shim.known import Known
 from streams.shim.reply import printable
@@ -63,7 +63,14 @@ class DecisionFollower:
         """What librdkafka last complained of: a refused connection, a wrong password, a bad certificate."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="decisions", daemon=True)
-        self._consumer = self._new_consumer()
+        self._consumer = onlooker(
+            settings,
+            "goaway-shim",
+            wait_ms=FETCH_WAIT_MS,
+            auto_offset_reset="earliest",
+            fetch_error_backoff_ms=100,
+            error_cb=self._on_error,
+        )
 
     def start(self) -> None:
         """Begin to follow."""
@@ -74,24 +81,6 @@ class DecisionFollower:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(5.0)
-
-    def _new_consumer(self) -> Consumer:
-        config = client_config(
-            self._settings,
-            # librdkafka demands a name; nothing is committed, and no group is joined
-            group_id="goaway-shim",
-            enable_auto_commit=False,
-            enable_partition_eof=True,
-            auto_offset_reset="earliest",
-            fetch_wait_max_ms=FETCH_WAIT_MS,
-            fetch_error_backoff_ms=100,
-        )
-        try:
-            return Consumer({**config, "error_cb": self._on_error}, logger=_log)
-        except (KafkaException, ValueError) as error:
-            raise SettingsError(
-                f"Kafka settings cannot be used ({error})", try_next="check the GOAWAY_KAFKA_* variables"
-            ) from error
 
     def _run(self) -> None:
         while not self._stop.is_set():

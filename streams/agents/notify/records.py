@@ -9,8 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from streams.agents.notify.progress import Commit, Place, Progress
 from streams.config import KafkaSettings
-from streams.errors import SettingsError
-from streams.kafka import client_config
+from streams.kafka import client_config, unusable
 from streams.model.decision import LimitWarning
 from streams.topics import DECISIONS, WARNINGS
 from streams.wire.frames import encode
@@ -122,9 +121,7 @@ class Records:
             consumer = Consumer({**config, "on_commit": self._on_commit}, logger=_log)
             consumer.subscribe(list(TOPICS), on_assign=self._on_assign, on_revoke=self._on_revoke)
         except (KafkaException, ValueError) as error:
-            raise SettingsError(
-                f"Kafka settings cannot be used ({error})", try_next="check the GOAWAY_KAFKA_* variables"
-            ) from error
+            raise unusable(error) from error
         return consumer
 
     def _reopen(self) -> None:

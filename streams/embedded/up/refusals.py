@@ -6,11 +6,11 @@ import time
 from collections import deque
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from streams.config import KafkaSettings
 from streams.errors import InvalidValueError
-from streams.kafka import client_config
+from streams.kafka import onlooker
 from streams.model.decision import Decision
 from streams.topics import DECISIONS
 from streams.wire.frames import decode_decision
@@ -55,18 +55,12 @@ class Refusals(threading.Thread):
         return kept[len(kept) - min(len(kept), self.seen - number) :] if self.seen > number else []
 
     def _follow(self) -> None:
-        consumer = Consumer(
-            client_config(
-                self._settings,
-                **{
-                    "group.id": "goaway-screen",
-                    "enable.auto.commit": False,
-                    "auto.offset.reset": "earliest",
-                    "fetch.wait.max.ms": 100,
-                    "error_cb": lambda _: self._trouble.set(),
-                },
-            ),
-            logger=_log,
+        consumer = onlooker(
+            self._settings,
+            "goaway-screen",
+            wait_ms=100,
+            auto_offset_reset="earliest",
+            error_cb=lambda _: self._trouble.set(),
         )
         try:
             found = consumer.list_topics(DECISIONS, timeout=5)
