@@ -4,7 +4,7 @@ Decisions and warnings travel one a record, encoded by the same rules.
 """
 
 from collections.abc import Iterable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -13,7 +13,7 @@ from streams.model.client import ClientPrefixes, parse_address
 from streams.model.deadletter import DeadLetter
 from streams.model.decision import Decision, LimitWarning
 from streams.model.event import Event
-from streams.model.instant import Instant, parse_instant, rfc3339
+from streams.wire.instants import from_wire, to_wire
 
 T = TypeVar("T")
 
@@ -21,23 +21,11 @@ MAX_FRAME_BYTES: Final = 900_000
 """Below Kafka's default `message.max.bytes` (1 048 588) with room for headers."""
 
 
-def _to_wire(value: object) -> str:
-    if isinstance(value, Instant):
-        return rfc3339(value)
-    raise NotImplementedError(f"no wire form for {type(value).__name__}")
-
-
-def _from_wire(kind: type[Any], value: object) -> Instant:
-    if kind is Instant and isinstance(value, str):
-        return Instant(parse_instant(value))
-    raise ValueError(f"{str(value)[:64]!r} is not a {kind.__name__}")
-
-
-_ENCODER: Final = msgspec.json.Encoder(enc_hook=_to_wire)
-_EVENT: Final = msgspec.json.Decoder(Event, dec_hook=_from_wire)
-_DECISION: Final = msgspec.json.Decoder(Decision, dec_hook=_from_wire)
+_ENCODER: Final = msgspec.json.Encoder(enc_hook=to_wire)
+_EVENT: Final = msgspec.json.Decoder(Event, dec_hook=from_wire)
+_DECISION: Final = msgspec.json.Decoder(Decision, dec_hook=from_wire)
 _LETTER: Final = msgspec.json.Decoder(DeadLetter)
-_WARNING: Final = msgspec.json.Decoder(LimitWarning, dec_hook=_from_wire)
+_WARNING: Final = msgspec.json.Decoder(LimitWarning, dec_hook=from_wire)
 
 
 def encode(record: Event | Decision | LimitWarning | DeadLetter) -> bytes:

@@ -5,7 +5,8 @@ from typing import Any, Final
 import msgspec
 
 from streams.errors import InvalidValueError
-from streams.model.instant import Instant, parse_instant, rfc3339
+from streams.model.instant import Instant
+from streams.wire.instants import from_wire, to_wire
 from streams.wire.policy_values import Row
 
 COMMIT_KEY: Final = "change"
@@ -40,20 +41,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
                 msgspec.structs.force_setattr(self, name, kept)
 
 
-def _to_wire(value: object) -> str:
-    if isinstance(value, Instant):
-        return rfc3339(value)
-    raise NotImplementedError(f"no wire form for {type(value).__name__}")
-
-
-def _from_wire(kind: type[Any], value: object) -> Instant:
-    if kind is Instant and isinstance(value, str):
-        return Instant(parse_instant(value))
-    raise ValueError(f"{str(value)[:64]!r} is not a {kind.__name__}")
-
-
-_encoder: Final = msgspec.json.Encoder(enc_hook=_to_wire)
-_change: Final = msgspec.json.Decoder(Change, dec_hook=_from_wire)
+_encoder: Final = msgspec.json.Encoder(enc_hook=to_wire)
+_change: Final = msgspec.json.Decoder(Change, dec_hook=from_wire)
 _row: Final = msgspec.json.Decoder(dict[str, Any])
 
 
