@@ -7,14 +7,16 @@ second or more for its number. One request at a time keeps the order where one h
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final
+from typing import Final, Literal
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from streams.config import KafkaSettings
 from streams.kafka import client_config, events_partitions, unavailable
-from streams.model.client import Client
+from streams.model.client import Address, Client
+from streams.model.decision import derived_id
 from streams.model.event import Event
+from streams.model.instant import Instant
 from streams.topics import EVENTS
 from streams.wire.frames import MAX_FRAME_BYTES, encode
 from streams.wire.partition import partition_of
@@ -24,6 +26,28 @@ TIMEOUT_S: Final = 15.0
 FRAME_EVENTS: Final = 200
 _PORTION: Final = 20_000
 """Events that are under way at once: bounds the memory."""
+
+
+def administrators_event(
+    kind: Literal["forget", "learnt"],
+    client: Client,
+    address: Address,
+    at: Instant,
+    detail: str,
+    ptr: str = "",
+) -> Event:
+    """An administrator's word about a client, as an event: it has its place in the order of things."""
+    return Event(
+        id=derived_id(kind, client, str(at)),
+        at=at,
+        kind=kind,
+        client=client,
+        address=address,
+        session="",
+        host="",
+        ptr=ptr,
+        detail=detail,
+    )
 
 
 def send_events(settings: KafkaSettings, events: Iterable[Event]) -> int:

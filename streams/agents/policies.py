@@ -8,8 +8,8 @@ what: a restarted worker, another worker and a replay all switch at the same eve
 from typing import Protocol
 
 from streams.errors import InvalidValueError
-from streams.model.client import Address, Client
-from streams.model.decision import derived_id
+from streams.model.client import Client
+from streams.model.decision import NOWHERE, derived_id
 from streams.model.event import Event
 from streams.model.instant import Instant
 from streams.model.standing import PolicyIndex
@@ -32,26 +32,6 @@ class Policies(Protocol):
         ...
 
 
-class FixedPolicy:
-    """One policy that never changes."""
-
-    def __init__(self, index: PolicyIndex) -> None:
-        self._index = index
-
-    @property
-    def current(self) -> tuple[int, PolicyIndex]:
-        """Number 0 and the policy."""
-        return 0, self._index
-
-    def at(self, number: int, timeout_s: float = 10.0) -> PolicyIndex:
-        """The policy, whatever the number."""
-        return self._index
-
-    def as_of(self, at: int) -> tuple[int, PolicyIndex]:
-        """Number 0 and the policy."""
-        return 0, self._index
-
-
 def marker(partition: int, number: int, after: int, version: str, at: int) -> Event:
     """The event from which on a partition is judged by this policy; it is no client's doing."""
     return Event(
@@ -59,7 +39,7 @@ def marker(partition: int, number: int, after: int, version: str, at: int) -> Ev
         at=Instant(at),
         kind="policy",
         client=Client("policy"),
-        address=Address("::"),
+        address=NOWHERE,
         session="",
         host="",
         detail=f"{number} {after} {version}",

@@ -30,7 +30,6 @@ _LINE: Final = msgspec.defstruct(
 _DECODER: Final = msgspec.json.Decoder(_LINE)
 _ORDER: Final = [[field.name for field in _FIELDS].index(column.field) for column in EVENT_ROWS.columns]
 
-_INSTANT_LENGTH: Final = len("2023-03-13T23:00:31.185246Z")
 _MAX_SECONDS: Final = 200_000
 
 

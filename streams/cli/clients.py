@@ -13,13 +13,11 @@ from streams.cli.policy_options import ChangeFlags, Changing, change_options, ch
 from streams.engine.advice import Stands, findings, standing_decisions
 from streams.errors import InvalidValueError, UsageError
 from streams.model.client import Address, Client, parse_address, parse_network
-from streams.model.decision import derived_id
-from streams.model.event import Event
-from streams.model.instant import Instant, rfc3339
+from streams.model.instant import rfc3339
 from streams.model.policy import MODULE_OF, Module
 from streams.model.standing import PolicyIndex
 from streams.recorded import decisions_of
-from streams.sending import send_events
+from streams.sending import administrators_event, send_events
 from streams.wire.policy_entries import policy_of
 
 RELEASE_S: Final = 5.0
@@ -64,7 +62,11 @@ def _drop(addresses: tuple[str, ...], by: Changing, *, lifting: bool) -> None:
     _, entries = in_force(by)
     index, at = PolicyIndex(policy_of(entries)), now()
     subjects = [_subject(text, index, by, at) for text in addresses]
-    send_events(by.kafka, [_event(subject, by, at) for subject in subjects])
+    said = f"by {by.by}{': ' if by.note else ''}{by.note}"
+    send_events(
+        by.kafka,
+        [administrators_event("forget", subject.client, subject.address, at, said) for subject in subjects],
+    )
     left = _wait(subjects, by, index, at)
     if by.as_json:
         click.echo(json.dumps([_as_json(subject, index, left, at) for subject in subjects]))
@@ -89,19 +91,6 @@ def _subject(text: str, index: PolicyIndex, by: Changing, at: int) -> _Subject:
         )
     decisions = decisions_of(by.kafka, client)
     return _Subject(address, client, standing_decisions(index.at(at), address, decisions, at))
-
-
-def _event(subject: _Subject, by: Changing, at: Instant) -> Event:
-    return Event(
-        id=derived_id("forget", subject.client, str(at)),
-        at=at,
-        kind="forget",
-        client=subject.client,
-        address=subject.address,
-        session="",
-        host="",
-        detail=f"by {by.by}{': ' if by.note else ''}{by.note}",
-    )
 
 
 def _wait(subjects: list[_Subject], by: Changing, index: PolicyIndex, at: int) -> set[Client]:

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.cli.options import data_option, load_policy, policy_option, settings
+from streams.cli.reach import place_of
 from streams.config import Settings, parse_host_port
 from streams.errors import GoawayError, SettingsError
 from streams.topics import TOPICS
@@ -58,9 +59,7 @@ class Finding:
 def doctor(data: Path, listen: str, as_json: bool, policy_file: Path | None) -> None:
     """Look at everything that Goaway needs and say what to do. Exit code 1: something is BAD."""
     known = settings()
-    place = data / "up.json"
-    if place.is_file():
-        found = json.loads(place.read_text())
+    if (found := place_of(data)) is not None:
         known, listen = (
             replace(known, kafka=replace(known.kafka, bootstrap=found["kafka"])),
             found["listen"][0],
@@ -68,7 +67,7 @@ def doctor(data: Path, listen: str, as_json: bool, policy_file: Path | None) -> 
     looks: tuple[Callable[[], Iterator[Finding]], ...] = (
         lambda: _policy(policy_file),
         lambda: _kafka(known),
-        lambda: _clickhouse(known, embedded=place.is_file()),
+        lambda: _clickhouse(known, embedded=found is not None),
         lambda: _shim(listen),
         _parts,
         lambda: _postfix(listen),

@@ -11,11 +11,9 @@ import click
 from streams.audit.delivering import Delivering, delivering
 from streams.cli.options import data_option, load_policy, now, policy_option, zone_option
 from streams.cli.reach import reach
-from streams.model.decision import derived_id
-from streams.model.event import Event
 from streams.model.instant import MICROSECONDS, Instant
 from streams.replay.sources import ReadCounts, events_in_time
-from streams.sending import send_events
+from streams.sending import administrators_event, send_events
 
 _DAY_US: Final = 86_400 * MICROSECONDS
 _SHOWN: Final = 20
@@ -78,7 +76,11 @@ def learn(
     if dry_run:
         click.echo(f"{len(found):,} clients would be learnt; nothing was changed", err=True)
         return
-    send_events(settings.kafka, (_event(one, at) for one in found))
+    learnt = (
+        administrators_event("learnt", one.client, one.address, at, f"{one.messages} messages", one.ptr)
+        for one in found
+    )
+    send_events(settings.kafka, learnt)
     click.echo(f"{len(found):,} clients learnt. Take one back: goaway forget ADDRESS", err=True)
 
 
@@ -96,17 +98,3 @@ def _of_logs(
     for client in sorted(found):
         if found[client].messages >= messages:
             yield found[client]
-
-
-def _event(one: Delivering, at: Instant) -> Event:
-    return Event(
-        id=derived_id("learnt", one.client, str(at)),
-        at=at,
-        kind="learnt",
-        client=one.client,
-        address=one.address,
-        session="",
-        host="",
-        ptr=one.ptr,
-        detail=f"{one.messages} messages",
-    )

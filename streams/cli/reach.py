@@ -5,16 +5,28 @@ import os
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from streams.cli.options import settings
 from streams.config import Settings, parse_host_port
+
+
+def place_of(data: Path) -> dict[str, Any] | None:
+    """What the `goaway up` on this folder has written of its addresses; None where there is none."""
+    file = data / "up.json"
+    if not file.is_file():
+        return None
+    found = json.loads(file.read_text())
+    return found if isinstance(found, dict) else None
 
 
 def reach(data: Path) -> Settings:
     """Settings from the environment, with the addresses of a running `goaway up` in place of theirs."""
     found = settings()
     try:
-        place = json.loads((data / "up.json").read_text())
+        place = place_of(data)
+        if place is None:
+            return found
         os.kill(int(place["pid"]), 0)
     except PermissionError:
         return found  # somebody else's, or not readable

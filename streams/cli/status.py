@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from streams.cli.options import data_option, now, settings
+from streams.cli.reach import place_of
 from streams.cli.screen import overview
 from streams.embedded.up.plan import Part
 from streams.embedded.up.refusals import recent
@@ -26,9 +27,8 @@ def status(data: Path, as_json: bool) -> None:
     Exit code 4: Kafka does not answer.
     """
     kafka = settings().kafka
-    place = data / "up.json"
-    if place.is_file():
-        kafka = replace(kafka, bootstrap=json.loads(place.read_text())["kafka"])
+    if (place := place_of(data)) is not None:
+        kafka = replace(kafka, bootstrap=place["kafka"])
     parts = []
     for file in sorted((data / "status").glob("*.json")):
         facts = read_status(file)

@@ -21,6 +21,7 @@ from streams.cli.options import (
     settings,
     start_logging,
 )
+from streams.cli.policy_options import operator
 from streams.cli.screen import overview, refusal_line
 from streams.cli.stages import stop_on_signals
 from streams.embedded.up.pipeline import Pipeline
@@ -119,6 +120,7 @@ def up(
         listen=listen,
         socket_mode=socket_mode,
         policy=policy_file.absolute() if policy_file else None,
+        by=operator(os.environ),
         logs=tuple(log.absolute() for log in logs),
         timezone=timezone,
         sample=sample,

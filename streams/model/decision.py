@@ -1,7 +1,7 @@
 """What the engine says: decisions (block, until when, why) and warnings (close to a limit)."""
 
 from hashlib import blake2b
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -12,6 +12,10 @@ Trigger = Literal["rate", "reputation", "greylist", "protocol", "blocklist"]
 Action = Literal["block", "release", "defer", "pass"]
 """`block` refuses; `release` ends a block early; `defer` notes a first greylist attempt; `pass` lets
 through what would have to wait: a learnt client (`greylist`), a client that no DNSBL lists (`reputation`)."""
+
+
+NOWHERE: Final = Address("::")
+"""Stands in records that are about no client's address."""
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
@@ -81,6 +85,33 @@ class LimitWarning(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_def
     """Of `zone`, `partner` and `pipeline` trouble `client` is what it is about, and `rule` is empty."""
     text: str = ""
     """In words, with what to do; empty for `limit`, whose evidence says all."""
+
+
+def notice(
+    about: Literal["zone", "partner", "pipeline"],
+    subject: str,
+    text: str,
+    *,
+    named: tuple[str, ...],
+    at: Instant,
+    host: str,
+    policy: str = "",
+    address: Address = NOWHERE,
+) -> LimitWarning:
+    """What people should know of a zone, a partner or the pipeline. Its id depends on `about` and `named`."""
+    return LimitWarning(
+        id=derived_id(about, *named),
+        at=at,
+        client=Client(subject),
+        address=address,
+        rule="",
+        evidence=Evidence(),
+        policy=policy,
+        event="",
+        host=host,
+        about=about,
+        text=text,
+    )
 
 
 def derived_id(*parts: str) -> str:

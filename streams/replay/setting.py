@@ -12,7 +12,6 @@ from streams.model.standing import scheduled
 
 RULES: Final = ("concurrent_connections", "connections_per_minute", "requests_per_minute")
 """The limits proper, in order of precedence."""
-COOL_DOWN: Final = ("cool_down_s", "cool_down_growth")
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from streams.agents.ledger import Ledger
-from streams.agents.policies import FixedPolicy, marker
+from streams.agents.policies import marker
 from streams.engine.rules import RULES as LIMITS
 from streams.engine.state import State
 from streams.engine.step import Outcome, step
@@ -20,6 +20,7 @@ from streams.model.policy import MODULE_OF, MODULES, Exemption, Module, Policy, 
 from streams.model.standing import PolicyIndex
 from streams.wire.frames import encode_frame
 from streams.wire.policy_settings import RULES
+from tests.fixed_policy import FixedPolicy
 from tests.properties.histories import ERRORS, POLICIES, START, answers, histories
 from tests.properties.reference import Reference
 

@@ -14,7 +14,6 @@ import msgspec
 import pytest
 
 from streams.agents.ledger import Ledger
-from streams.agents.policies import FixedPolicy
 from streams.audit.shadow_evidence import delivered
 from streams.audit.shadow_records import read_trial
 from streams.config import KafkaSettings
@@ -30,6 +29,7 @@ from streams.wire.frames import encode_frame
 from streams.wire.partition import partition_of
 from streams.wire.policy_entries import entries_of
 from streams.wire.policy_toml import read_policy
+from tests.fixed_policy import FixedPolicy
 from tests.stack.brokers import BOTH, start_or_skip
 from tests.stack.recorded_store import Recorder
 from tests.stack.sink_process import Store

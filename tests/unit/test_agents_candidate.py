@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from streams.agents import candidate as module
 from streams.agents.candidate import Beside, Candidate, Tried
 from streams.agents.ledger import Ledger, Passed
-from streams.agents.policies import FixedPolicy
 from streams.audit.shadow_report import blocks_of, compare, in_order, union, with_evidence, without
 from streams.engine.state import State
 from streams.engine.step import step
@@ -22,6 +21,7 @@ from streams.model.instant import MICROSECONDS, Instant
 from streams.model.policy import Limits, Policy
 from streams.model.standing import PolicyIndex
 from streams.wire.frames import decode_decision, encode_frame
+from tests.fixed_policy import FixedPolicy
 from tests.properties.histories import POLICIES, histories
 
 START = 1_678_748_400 * MICROSECONDS

@@ -8,7 +8,6 @@ import msgspec
 import pytest
 
 from streams.agents.ledger import FUTURE_US, Ledger
-from streams.agents.policies import FixedPolicy
 from streams.model.client import Address, Client, parse_network
 from streams.model.decision import Decision
 from streams.model.event import Event, EventKind
@@ -17,6 +16,7 @@ from streams.model.policy import Block, Limits, Policy
 from streams.model.standing import PolicyIndex
 from streams.wire.frames import encode_frame
 from streams.wire.partition import partition_of
+from tests.fixed_policy import FixedPolicy
 
 START = 1_678_748_400 * MICROSECONDS
 NEVER = 1 << 62

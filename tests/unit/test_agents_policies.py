@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from streams.agents.ledger import MARKER_WAIT_S, Ledger
-from streams.agents.policies import FixedPolicy, Policies, marked, marker
+from streams.agents.policies import Policies, marked, marker
 from streams.errors import UnavailableError
 from streams.model.client import Address, Client
 from streams.model.decision import Decision
@@ -14,6 +14,7 @@ from streams.model.policy import Limits, Policy
 from streams.model.standing import PolicyIndex
 from streams.policy_follower import PolicyFollower
 from streams.wire.frames import encode_frame
+from tests.fixed_policy import FixedPolicy
 
 START = 1_678_748_400 * MICROSECONDS
 NEVER = 1 << 62

@@ -14,8 +14,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from streams.agents.notify.trouble import PATIENCE_S, Backlog, Toggle
 from streams.config import KafkaSettings
 from streams.kafka import client_config
-from streams.model.client import Address, Client
-from streams.model.decision import Evidence, LimitWarning, derived_id
+from streams.model.decision import LimitWarning, notice
 from streams.model.instant import Instant
 from streams.topics import EVENTS
 
@@ -152,17 +151,12 @@ class Watch(threading.Thread):
         host = socket.gethostname()[:255]
         _log.log(logging.WARNING, "%s", text)
         self._tell(
-            LimitWarning(
-                id=derived_id("pipeline", host, about or subject, str(wrong), str(now)),
+            notice(
+                "pipeline",
+                subject[:64],
+                text,
+                named=(host, about or subject, str(wrong), str(now)),
                 at=now,
-                client=Client(subject[:64]),
-                address=Address("::"),
-                rule="",
-                evidence=Evidence(),
-                policy="",
-                event="",
                 host=host,
-                about="pipeline",
-                text=text,
             )
         )

@@ -3,12 +3,9 @@
 from collections.abc import Iterable
 
 from streams.agents.reputation.answers import Trouble
-from streams.model.client import Address, Client
-from streams.model.decision import Evidence, LimitWarning, derived_id
+from streams.model.decision import LimitWarning, notice
 from streams.model.instant import Instant, rfc3339
 from streams.model.modules import Partner, Zone
-
-_NO_ADDRESS = Address("::")
 
 
 def names_of(zones: Iterable[Zone]) -> str:
@@ -29,19 +26,9 @@ def zone_text(zone: Zone, trouble: Trouble | None) -> str:
 def zone_warning(zone: Zone, trouble: Trouble | None, *, at: Instant, policy: str, host: str) -> LimitWarning:
     """The warning that a zone went out or is back."""
     kind = trouble.kind if trouble else "back"
-    return LimitWarning(
-        id=derived_id("zone", zone.domain, kind, rfc3339(at), host),
-        at=at,
-        client=Client(zone.domain),
-        address=_NO_ADDRESS,
-        rule="",
-        evidence=Evidence(),
-        policy=policy,
-        event="",
-        host=host,
-        about="zone",
-        text=zone_text(zone, trouble),
-    )
+    named = (zone.domain, kind, rfc3339(at), host)
+    text = zone_text(zone, trouble)
+    return notice("zone", zone.domain, text, named=named, at=at, host=host, policy=policy)
 
 
 def partner_text(partner: Partner, listed: Iterable[Zone], cleared: Iterable[Zone]) -> str:
@@ -64,16 +51,5 @@ def partner_warning(
 ) -> LimitWarning:
     """The warning that a partner became listed or was cleared."""
     text = partner_text(partner, listed, cleared)
-    return LimitWarning(
-        id=derived_id("partner", partner.address, rfc3339(at), text),
-        at=at,
-        client=Client(partner.address),
-        address=partner.address,
-        rule="",
-        evidence=Evidence(),
-        policy=policy,
-        event="",
-        host=host,
-        about="partner",
-        text=text,
-    )
+    address, named = partner.address, (partner.address, rfc3339(at), text)
+    return notice("partner", address, text, named=named, at=at, host=host, policy=policy, address=address)

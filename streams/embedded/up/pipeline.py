@@ -38,7 +38,7 @@ class Pipeline:
         self._clickhouse: Storage | None = None
         self._children: list[Child] = []
         self._feed: SampleFeed | None = None
-        self._policy = PolicyKeeper(plan.policy, plan.data, say=say)
+        self._policy = PolicyKeeper(plan.policy, plan.data, by=plan.by, say=say)
 
     @property
     def kafka(self) -> KafkaSettings:

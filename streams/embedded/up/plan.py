@@ -19,6 +19,8 @@ class Plan:
     socket_mode: str = "0660"
     """Permissions of a unix socket among them, octal."""
     policy: Path | None = None
+    by: str = "goaway up"
+    """Who is said to have made the changes of the policy that a start brings about."""
     logs: tuple[Path, ...] = ()
     timezone: str = ""
     sample: bool = False

@@ -6,7 +6,6 @@ was last read. What changed in the file since then is applied to what is in forc
 that an exemption which was made by a command does not vanish because the file lacks it.
 """
 
-import getpass
 import logging
 import threading
 from collections.abc import Callable
@@ -30,8 +29,9 @@ _log = logging.getLogger(__name__)
 class PolicyKeeper:
     """Applies the file at the start and after a broker's loss; follows and keeps what is in force."""
 
-    def __init__(self, file: Path | None, data: Path, *, say: Callable[[str, str], None]) -> None:
+    def __init__(self, file: Path | None, data: Path, *, by: str, say: Callable[[str, str], None]) -> None:
         self._file = file
+        self._by = by
         self._kept, self._applied = data / KEPT, data / APPLIED
         self._say = say
         text = file.read_text(encoding="utf-8") if file else ""
@@ -57,7 +57,7 @@ class PolicyKeeper:
             return merged(start, before, own)
 
         what = f"goaway up with {self._file}" if self._file else "goaway up with the defaults"
-        change = change_policy(settings, {}, edit, who=getpass.getuser(), what=what)
+        change = change_policy(settings, {}, edit, who=self._by, what=what)
         if change is not None:
             self._say("policy", f"change {change.number}, version {change.version}")
         _write(self._applied, own)
