@@ -113,17 +113,22 @@ def _found(clickhouse: ClickHouse, hit: str, start: int, end: int) -> tuple[Even
     return None, decided[0] if decided else None
 
 
+_NEAR: Final = (
+    "client = %(client)s AND at BETWEEN fromUnixTimestamp64Micro(%(low)s)"
+    " AND fromUnixTimestamp64Micro(%(high)s)"
+)
+
+
+def _near(it: Event | Decision) -> dict[str, object]:
+    """Parameters of `_NEAR`: the same client, as far away as a session can be."""
+    return {"client": it.client, "low": it.at - _SESSION_US, "high": it.at + _SESSION_US}
+
+
 def _event_of(clickhouse: ClickHouse, decision: Decision) -> Event | None:
     found = events_where(
         clickhouse,
-        "client = %(client)s AND at BETWEEN fromUnixTimestamp64Micro(%(low)s)"
-        " AND fromUnixTimestamp64Micro(%(high)s) AND id = %(id)s",
-        {
-            "client": decision.client,
-            "low": decision.at - _SESSION_US,
-            "high": decision.at + _SESSION_US,
-            "id": decision.event,
-        },
+        f"{_NEAR} AND id = %(id)s",
+        {**_near(decision), "id": decision.event},
         limit=1,
     )
     return found[0] if found else None
@@ -133,14 +138,8 @@ def _decision_of(clickhouse: ClickHouse, event: Event) -> tuple[Decision | None,
     """What the event brought about, else the block that it was refused by."""
     own = decisions_where(
         clickhouse,
-        "client = %(client)s AND at BETWEEN fromUnixTimestamp64Micro(%(low)s)"
-        " AND fromUnixTimestamp64Micro(%(high)s) AND event = %(id)s",
-        {
-            "client": event.client,
-            "low": event.at - _SESSION_US,
-            "high": event.at + _SESSION_US,
-            "id": event.id,
-        },
+        f"{_NEAR} AND event = %(id)s",
+        {**_near(event), "id": event.id},
         limit=10,
     )
     if own:
@@ -156,15 +155,8 @@ def _session(clickhouse: ClickHouse, event: Event) -> list[Event]:
         return [event]
     events = events_where(
         clickhouse,
-        "client = %(client)s AND at BETWEEN fromUnixTimestamp64Micro(%(low)s)"
-        " AND fromUnixTimestamp64Micro(%(high)s) AND session = %(session)s AND kind NOT IN %(none)s",
-        {
-            "client": event.client,
-            "low": event.at - _SESSION_US,
-            "high": event.at + _SESSION_US,
-            "session": event.session,
-            "none": NO_CLIENTS_DOING,
-        },
+        f"{_NEAR} AND session = %(session)s AND kind NOT IN %(none)s",
+        {**_near(event), "session": event.session, "none": NO_CLIENTS_DOING},
         limit=20_000,
     )
     return one_session(events, event.id)[:SESSION_EVENTS]

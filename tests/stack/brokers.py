@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from streams.config import KafkaSettings
 from streams.embedded.broker import ApacheBroker, Broker, open_broker
 from streams.errors import MissingPartError
+from streams.kafka import create_topics
 
 CLIENT = {"log_level": 2}
 """librdkafka settings of every test client: no lines on stderr about a broker that is away on purpose."""
@@ -51,6 +53,23 @@ def running_broker(
 def broker(running_broker: Broker) -> str:
     """Bootstrap address, `127.0.0.1:PORT`."""
     return running_broker.address
+
+
+@pytest.fixture
+def own_partitions(request: pytest.FixtureRequest) -> int:
+    """Partitions of `own_broker`'s topics: the module's `PARTITIONS`."""
+    partitions: int = request.module.PARTITIONS
+    return partitions
+
+
+@pytest.fixture(params=BOTH)
+def own_broker(request: pytest.FixtureRequest, tmp_path: Path, own_partitions: int) -> Iterator[Broker]:
+    """A broker of this test alone, with our topics, empty: a test may stop it."""
+    broker = open_broker(request.param, folder=tmp_path / "broker")
+    start_or_skip(broker)
+    create_topics(KafkaSettings(bootstrap=broker.address), partitions=own_partitions)
+    yield broker
+    broker.stop()
 
 
 @pytest.fixture(scope="module")

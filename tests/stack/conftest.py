@@ -1,5 +1,6 @@
-"""Fixtures of the stack tests; `brokers.py` says what they are."""
+"""Fixtures of the stack tests; `brokers.py` and `sink_process.py` say what they are."""
 
-from tests.stack.brokers import broker, running_broker, secure_broker, topic
+from tests.stack.brokers import broker, own_broker, own_partitions, running_broker, secure_broker, topic
+from tests.stack.sink_process import store
 
-__all__ = ["broker", "running_broker", "secure_broker", "topic"]
+__all__ = ["broker", "own_broker", "own_partitions", "running_broker", "secure_broker", "store", "topic"]

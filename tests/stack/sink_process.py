@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -58,6 +58,14 @@ class Store:
 
     def ids(self) -> list[str]:
         return sorted(str(row[0]) for row in self.rows("SELECT id FROM events"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A ClickHouse of this test alone, migrated: a test may kill it."""
+    store = Store(tmp_path / "clickhouse")
+    yield store
+    store.child.stop()
 
 
 class SinkProcess:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,32 +20,16 @@ from streams.model.instant import Instant, parse_instant, rfc3339
 from streams.policy_writer import change_policy
 from streams.topics import POLICY
 from streams.wire.policy_entries import Entries
-from tests.stack.brokers import BOTH, start_or_skip
+from tests.stack.brokers import start_or_skip
 from tests.stack.sink_process import SinkProcess, Store, wait_until
 
 pytestmark = pytest.mark.needs("chdb")
 
+PARTITIONS: Final = 1
+
 START: Final = parse_instant("2026-01-31T23:59:58Z")
 SECOND: Final = 1_000_000
 Row = dict[str, Any]
-
-
-@pytest.fixture(params=BOTH)
-def own_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
-    """A broker of this test alone, with our topics: a test may stop it."""
-    broker = open_broker(request.param, folder=tmp_path / "broker")
-    start_or_skip(broker)
-    create_topics(KafkaSettings(broker.address), partitions=1)
-    yield broker
-    broker.stop()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """A ClickHouse of this test alone, migrated: a test may kill it."""
-    store = Store(tmp_path / "clickhouse")
-    yield store
-    store.child.stop()
 
 
 class Topic:

@@ -6,18 +6,13 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from streams.config import KafkaSettings
-from streams.embedded.broker import Broker, open_broker
-from streams.kafka import create_topics
+from streams.embedded.broker import Broker
 from streams.model.instant import MICROSECONDS, rfc3339
 from streams.policy_writer import change_policy
 from streams.wire.policy_entries import Entries, entries_of
-from tests.stack.brokers import BOTH, start_or_skip
 from tests.stack.sink_process import SinkProcess, Store, wait_until
 from tests.stack.worker_load import PARTITIONS, POLICY, Outputs, make_load, send
 from tests.stack.worker_process import APACHE_SESSION_S, EMBEDDED_SESSION_S, ROOT, WorkerProcess
@@ -28,24 +23,6 @@ BASE = POLICY.replace("session_idle_s = 900", "session_idle_s = 120").replace(
 )
 """No session of the load, whose names recur all the time, is then kept alive for longer than a client is
 remembered: a worker that restarts would not know of it any more."""
-
-
-@pytest.fixture(params=BOTH)
-def own_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
-    """A broker with empty topics."""
-    broker = open_broker(request.param, folder=tmp_path / "broker")
-    start_or_skip(broker)
-    create_topics(KafkaSettings(bootstrap=broker.address), partitions=PARTITIONS)
-    yield broker
-    broker.stop()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """A ClickHouse of its own."""
-    store = Store(tmp_path / "clickhouse")
-    yield store
-    store.child.stop()
 
 
 def goaway(store: Store, broker: Broker, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -8,8 +8,8 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from streams.config import KafkaSettings
-from streams.embedded.broker import Broker, open_broker
-from streams.kafka import client_config, create_topics
+from streams.embedded.broker import Broker
+from streams.kafka import client_config
 from streams.model.client import Address, Client, ClientPrefixes
 from streams.model.decision import LimitWarning
 from streams.model.event import Event, EventKind
@@ -20,7 +20,6 @@ from streams.wire.frames import decode_frame, decode_warning, encode_frame
 from streams.wire.partition import partition_of
 from streams.wire.policy_entries import Entries, entries_of
 from tests.rbldnsd import ENTRIES, Rbldnsd, zone_file
-from tests.stack.brokers import BOTH, start_or_skip
 from tests.stack.reputation_process import PARTITIONS, StageProcess
 
 pytestmark = pytest.mark.needs("rbldnsd")
@@ -46,16 +45,6 @@ name = "ACME"
 """
 FILE = zone_file(ENTRIES + "192.0.2.0/24\n")
 MAIL = "$SOA 60 ns.example admin.example 1 1 1 1 60\n@ A 192.0.2.1\ngood MX 10 mail.example\n"
-
-
-@pytest.fixture(params=BOTH)
-def own_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
-    """A broker with empty topics."""
-    broker = open_broker(request.param, folder=tmp_path / "broker")
-    start_or_skip(broker)
-    create_topics(KafkaSettings(bootstrap=broker.address), partitions=PARTITIONS)
-    yield broker
-    broker.stop()
 
 
 @pytest.fixture

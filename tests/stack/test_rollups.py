@@ -17,19 +17,19 @@ from confluent_kafka import Producer
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.migrations import migrate, read_migrations
 from streams.audit.rollups import COUNTERS, ROLLUPS, differences, mend, settle
-from streams.config import ClickHouseSettings, KafkaSettings
-from streams.embedded.broker import Broker, open_broker
+from streams.config import ClickHouseSettings
+from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import EmbeddedClickHouse
-from streams.kafka import create_topics
 from streams.model.client import Address, Client
 from streams.model.event import Event, EventKind
 from streams.model.instant import Instant, parse_instant
 from streams.topics import EVENTS
 from streams.wire.frames import encode_frame
-from tests.stack.brokers import BOTH, start_or_skip
 from tests.stack.sink_process import SinkProcess, Store, wait_until
 
 pytestmark = pytest.mark.needs("chdb")
+
+PARTITIONS: Final = 2
 
 KILLS: Final = int(os.environ.get("GOAWAY_TEST_KILLS", "6"))
 MONTH_ENDS: Final = parse_instant("2026-02-01T00:00:00Z")
@@ -116,16 +116,6 @@ def assert_right(client: ClickHouse) -> None:
     for rollup in ROLLUPS:
         assert as_kept(client, rollup.table) == by_view(client, rollup.table), rollup.table
     assert differences(client) == []
-
-
-@pytest.fixture(params=BOTH)
-def own_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
-    """A broker of this test alone, with our topics."""
-    broker = open_broker(request.param, folder=tmp_path / "broker")
-    start_or_skip(broker)
-    create_topics(KafkaSettings(broker.address), partitions=2)
-    yield broker
-    broker.stop()
 
 
 def test_killed_again_and_again_as_if_never(own_broker: Broker, tmp_path: Path) -> None:

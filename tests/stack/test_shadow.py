@@ -6,7 +6,6 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ from streams.agents.ledger import Ledger
 from streams.audit.shadow_evidence import delivered
 from streams.audit.shadow_records import read_trial
 from streams.config import KafkaSettings
-from streams.embedded.broker import Broker, open_broker
-from streams.kafka import create_topics
+from streams.embedded.broker import Broker
 from streams.model.client import Client
 from streams.model.decision import Decision
 from streams.model.instant import Instant
@@ -30,7 +28,6 @@ from streams.wire.partition import partition_of
 from streams.wire.policy_entries import entries_of
 from streams.wire.policy_toml import read_policy
 from tests.fixed_policy import FixedPolicy
-from tests.stack.brokers import BOTH, start_or_skip
 from tests.stack.recorded_store import Recorder
 from tests.stack.sink_process import Store
 from tests.stack.worker_load import PARTITIONS, POLICY, Load, Outputs, event, make_load, send
@@ -39,16 +36,6 @@ from tests.stack.worker_process import APACHE_SESSION_S, EMBEDDED_SESSION_S, ROO
 NEVER = 1 << 62
 STRICT = POLICY.replace("connections_per_minute = 8", "connections_per_minute = 3")
 PATIENCE_S = 30.0
-
-
-@pytest.fixture(params=BOTH)
-def own_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
-    """A broker with empty topics."""
-    broker = open_broker(request.param, folder=tmp_path / "broker")
-    start_or_skip(broker)
-    create_topics(KafkaSettings(bootstrap=broker.address), partitions=PARTITIONS)
-    yield broker
-    broker.stop()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,31 +24,15 @@ from streams.model.instant import Instant, parse_instant
 from streams.status import StatusFile, read_status
 from streams.topics import DEADLETTERS, DECISIONS, EVENTS, POLICY, WARNINGS
 from streams.wire.frames import encode, encode_frame
-from tests.stack.brokers import BOTH, start_or_skip
+from tests.stack.brokers import start_or_skip
 from tests.stack.sink_process import SinkProcess, Store, wait_until
 
 pytestmark = pytest.mark.needs("chdb")
 
+PARTITIONS: Final = 2
+
 MONTH_ENDS: Final = parse_instant("2026-02-01T00:00:00Z")
 PLACES: Final = "kafka_epoch, kafka_partition, kafka_offset, frame_index"
-
-
-@pytest.fixture(params=BOTH)
-def own_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
-    """A broker of this test alone, with our topics: a test may stop it."""
-    broker = open_broker(request.param, folder=tmp_path / "broker")
-    start_or_skip(broker)
-    create_topics(KafkaSettings(broker.address), partitions=2)
-    yield broker
-    broker.stop()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """A ClickHouse of this test alone, migrated: a test may kill it."""
-    store = Store(tmp_path / "clickhouse")
-    yield store
-    store.child.stop()
 
 
 def event(number: int) -> Event:

@@ -6,33 +6,22 @@ Each test has topics of its own: a broker of its own, since a worker reads `smtp
 import random
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from streams.config import KafkaSettings
-from streams.embedded.broker import ApacheBroker, Broker, open_broker
+from streams.embedded.broker import ApacheBroker, Broker
 from streams.kafka import client_config, create_topics
 from streams.topics import EVENTS
 from streams.wire.frames import decode_dead_letter, encode_frame
 from streams.wire.partition import partition_of
-from tests.stack.brokers import BOTH, start_or_skip
+from tests.stack.brokers import start_or_skip
 from tests.stack.worker_load import PARTITIONS, POLICY, Load, Outputs, event, make_load, send
 from tests.stack.worker_process import APACHE_SESSION_S, EMBEDDED_SESSION_S, WorkerProcess
 
 STOP_S = 10.0
-
-
-@pytest.fixture(params=BOTH)
-def own_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
-    """A broker with empty topics."""
-    broker = open_broker(request.param, folder=tmp_path / "broker")
-    start_or_skip(broker)
-    create_topics(KafkaSettings(bootstrap=broker.address), partitions=PARTITIONS)
-    yield broker
-    broker.stop()
 
 
 def worker(broker: Broker, folder: Path, instance: str = "") -> WorkerProcess:
