@@ -33,6 +33,7 @@ from tests.notify_sinks import HttpSink, SmtpSink, block, warning
 from tests.parts import ROOT
 from tests.stack.brokers import start_or_skip
 
+PARTITIONS = 1
 COMMAND = "from streams.cli.notify import notify; notify()"
 
 
@@ -242,9 +243,9 @@ def test_a_flood_of_50_000_warnings_is_a_handful_of_messages(
 
 
 def test_a_worker_that_does_not_keep_up_is_told_and_put_on_record_once(
-    kafka: str, hook: HttpSink, tmp_path: Path
+    own_broker: Broker, hook: HttpSink, tmp_path: Path
 ) -> None:
-    settings = Settings(kafka=KafkaSettings(bootstrap=kafka), notify_urls=hook.url)
+    settings = Settings(kafka=KafkaSettings(bootstrap=own_broker.address), notify_urls=hook.url)
     policy, stop = Policy(), threading.Event()
     policy = Policy(notify=type(policy.notify)(digest_s=0, about=("pipeline",)))
     status = StatusFile(tmp_path / "notify.json")
