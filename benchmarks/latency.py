@@ -66,7 +66,7 @@ def run(up: RunningUp, log: WrittenLog, count: int) -> list[Trial]:
     for client in clients:
         log.connect(client, ALLOWED)
     expected = len(clients) * ALLOWED
-    until(lambda: up.facts("worker").get("events", 0) >= expected, up.explain, seconds=60)
+    until(lambda: int(up.facts("worker").get("events") or 0) >= expected, up.explain, seconds=60)
     trials = []
     with up.connect() as peer:
         for client in clients:
