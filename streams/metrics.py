@@ -146,6 +146,8 @@ METRICS: Final[Mapping[str, tuple[Metric, ...]]] = {
         ("waiting_records", "gauge", "records_waiting", "Records of smtp.events that are not processed yet."),
         ("event_age_seconds", "gauge", "last_event_at", "Time since the last event taken in.", (), age_s),
         ("policy_change", "gauge", "policy_change", "Number of the policy change that is in force."),
+        ("candidate", "gauge", "candidate", "Number of the candidate policy that is tried; 0 where none is."),
+        ("candidate_decisions_total", "counter", "candidate_decisions", "Decisions of candidates."),
     ),
     "reputation": _rows(
         "reputation",
