@@ -145,7 +145,10 @@ def test_the_containers_command_is_one_that_goaway_has(compose: dict[str, Any], 
 def test_the_units_command_is_one_that_goaway_has(unit: Path) -> None:
     started = re.search(r"^ExecStart=/opt/goaway/bin/goaway (.+)$", unit.read_text(), flags=re.MULTILINE)
     assert started is not None
-    _parses(started[1].split())
+    command, _, options = started[1].partition(" $")
+    assert options == f"{unit.stem.removeprefix('goaway-').upper()}_OPTIONS"
+    _parses(command.split())
+    _parses([*command.split(), "--metrics-listen", "127.0.0.1:9464"])
 
 
 def test_no_secret_has_a_default_or_a_value_in_the_file() -> None:
