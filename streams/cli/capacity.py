@@ -10,8 +10,10 @@ import click
 
 from streams.audit.clickhouse import ClickHouse
 from streams.cli.options import data_option, zone_option
-from streams.cli.replay_source import Asked, shown, source_options
-from streams.cli.tables import print_json
+from streams.cli.policy_names import policy_name_option
+from streams.cli.progress import shown
+from streams.cli.replay_source import Asked, source_options
+from streams.cli.tables import print_json, print_wrapped
 from streams.config import ClickHouseSettings
 from streams.errors import GoawayError, UsageError
 from streams.replay.capacity import Need, Rates, Traffic, needs
@@ -28,14 +30,7 @@ _ENOUGH_ROWS: Final = 10_000
 
 @click.command()
 @source_options
-@click.option(
-    "--policy",
-    "policy_name",
-    default="",
-    envvar="GOAWAY_POLICY",
-    metavar="FILE",
-    help="The policy file; without: the policy in force.",
-)
+@policy_name_option
 @zone_option
 @click.option(
     "--rate",
@@ -67,8 +62,10 @@ def capacity(
     wanted = dict(_rate(it) for it in given)
     policy = asked.policy()
     gc.disable()
-    with shown(lambda: asked.extent, "read"):
+    with shown(asked, "read"):
         traffic, wire_bytes = traffic_of(asked.batches(policy), policy)
+    if not traffic.events:
+        raise asked.nothing()
     rates = replace(measured_rates(), **wanted)
     if wire_bytes:
         rates = replace(rates, wire_bytes=wire_bytes)
@@ -108,15 +105,17 @@ def _stored_bytes(settings: ClickHouseSettings) -> float | None:
 
 
 def _print(traffic: Traffic, rates: Rates, found: list[Need]) -> None:
-    click.echo(
+    print_wrapped(
         f"traffic  {traffic.events:,} events in {traffic.seconds / 86_400:.2f} days: {traffic.per_s:,.2f}/s, "
-        f"busiest minute {traffic.peak_per_s:,.1f}/s,\n"
-        f"         {traffic.clients:,} clients remembered at once"
+        f"busiest minute {traffic.peak_per_s:,.1f}/s, {traffic.clients:,} clients remembered at once",
+        hanging=" " * 9,
     )
-    click.echo(
+    print_wrapped(
         f"rates    one core: {rates.parse_per_s:,.0f} lines read, {rates.engine_per_s:,.0f} events decided "
-        f"by the engine,\n         {rates.worker_per_s:,.0f} by a worker, a second\n"
+        f"by the engine, {rates.worker_per_s:,.0f} by a worker, a second",
+        hanging=" " * 9,
     )
+    click.echo()
     for need in found:
         value = (
             f"{need.value:,.0f}"

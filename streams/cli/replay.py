@@ -10,36 +10,45 @@ from pathlib import Path
 import click
 
 from streams.cli.options import data_option, zone_option
-from streams.cli.replay_source import AS_WAS, Asked, shown, source_options
+from streams.cli.policy_names import AS_WAS, policy_name_option
+from streams.cli.progress import shown
+from streams.cli.replay_source import Asked, source_options
 from streams.engine.step import Outcome
 from streams.errors import UsageError
 from streams.model.decision import Decision
-from streams.model.instant import Instant
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
+from streams.replay.as_was import AsWas
 from streams.replay.run import decide
 from streams.wire.frames import encode
 
 
 @click.command()
 @source_options
-@click.option(
-    "--policy",
-    "policy_name",
-    default="",
-    envvar="GOAWAY_POLICY",
-    metavar="FILE|as-was",
-    help="The policy file; as-was: each event by the policy of its time. Without: the policy in force.",
-)
+@policy_name_option
 @zone_option
 @click.option("--warnings", is_flag=True, help="Print warnings too.")
 @click.option(
-    "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes, for JSON lines."
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes, for JSON lines and ClickHouse.",
+)
+@click.option(
+    "--compare",
+    "compared",
+    nargs=2,
+    metavar="A B",
+    help="Two policies, named as for --policy: who is refused under one and not the other.",
+)
+@click.option(
+    "--html", "html_file", type=click.Path(path_type=Path), help="Write what --compare found as a page."
 )
 @click.option(
     "--verify", is_flag=True, help="Decide the period again and compare with what was decided live."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print what --verify found as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print what --compare or --verify found as JSON.")
 @click.option("--to-kafka", is_flag=True, help="Decide nothing: send the events to smtp.events, as of now.")
 @click.option(
     "--speed",
@@ -58,6 +67,8 @@ def replay(
     zone: tzinfo,
     warnings: bool,
     jobs: int,
+    compared: tuple[str, str] | None,
+    html_file: Path | None,
     verify: bool,
     as_json: bool,
     to_kafka: bool,
@@ -68,10 +79,24 @@ def replay(
     or a stored period.
 
     Prints one JSON decision a line; the same history and policy give the same bytes. Ends with counts on
-    standard error.
+    standard error. --compare and --verify end with exit code 1 where something differs.
     """
     asked = Asked(files, start, end, kafka, zone, data, policy_name)
+    _one_of(compare=compared is not None, verify=verify, to_kafka=to_kafka, jobs=jobs > 1)
+    if compared is None and html_file is not None:
+        raise UsageError(
+            "--html is for --compare", try_next="goaway replay --compare now FILE --html PAGE LOG"
+        )
+    if compared is not None and not files and not start:
+        raise UsageError(
+            "--compare takes two policies, then the history",
+            try_next="goaway replay --compare now FILE LOG",
+        )
     asked.check()
+    if compared is not None:
+        from streams.cli.replay_compare import compare_policies
+
+        raise click.exceptions.Exit(compare_policies(asked, compared, html_file=html_file, as_json=as_json))
     if to_kafka:
         from streams.cli.replay_load import feed, speed_of
 
@@ -81,16 +106,24 @@ def replay(
         from streams.cli.replay_verify import verify_period
 
         raise click.exceptions.Exit(verify_period(asked, as_json=as_json))
-    _print(asked, asked.policy(), jobs, warnings)
+    _print(asked, asked.judge(policy_name), jobs, warnings)
 
 
-def _print(asked: Asked, policy: Policy, jobs: int, warnings: bool) -> None:
+def _one_of(**asked: bool) -> None:
+    several = [f"--{name.replace('_', '-')}" for name, given in asked.items() if given]
+    if len(several) > 1:
+        raise UsageError(
+            f"{' and '.join(several)} exclude one another", try_next=f"goaway replay {several[0]} …"
+        )
+
+
+def _print(asked: Asked, judge: Policy | AsWas, jobs: int, warnings: bool) -> None:
     gc.collect()
     gc.disable()  # the engine makes no cycles, and looking for them costs a fifth of the time
     rules, clients = Counter[str](), set[str]()
     out = sys.stdout.buffer
-    with shown(lambda: asked.extent, "replay"):
-        for outcomes in _outcomes(asked, policy, jobs):
+    with shown(asked, "replay"):
+        for outcomes in _outcomes(asked, judge, jobs):
             for outcome in outcomes:
                 if isinstance(outcome, Decision):
                     rules[outcome.rule] += 1
@@ -101,39 +134,45 @@ def _print(asked: Asked, policy: Policy, jobs: int, warnings: bool) -> None:
     out.flush()
     counts = asked.counts
     by_rule = ", ".join(f"{rule} {count}" for rule, count in sorted(rules.items())) or "none"
-    version = AS_WAS if asked.policy_name == AS_WAS else policy.version
+    version = AS_WAS if isinstance(judge, AsWas) else judge.version
     click.echo(
         f"read {counts.read}, events {counts.events}, ignored on purpose {sum(counts.ignored.values())}, "
         f"unreadable {sum(counts.unreadable.values())}; decisions {rules.total()} ({by_rule}) "
         f"about {len(clients)} clients; policy {version}",
         err=True,
     )
+    if not counts.events:
+        click.echo(f"note: {asked.nothing()}", err=True)
 
 
-def _outcomes(asked: Asked, policy: Policy, jobs: int) -> Iterator[list[Outcome]]:
-    as_was = asked.policy_name == AS_WAS
+def _outcomes(asked: Asked, judge: Policy | AsWas, jobs: int) -> Iterator[list[Outcome]]:
     if jobs > 1:
-        yield from _shared(asked, policy, jobs)
+        yield from _shared(asked, judge, jobs)
         return
-    index, switches = PolicyIndex(policy), None
-    if as_was:
-        start = asked.period()[0] if asked.start else Instant(0)
-        switches = asked.as_was(policy, start)
-        index = switches.index
-    for _, found in decide(index, asked.batches(policy), switches):
+    if isinstance(judge, AsWas):
+        decided = decide(judge.index, asked.judged(judge), judge)
+    else:
+        decided = decide(PolicyIndex(judge), asked.judged(judge))
+    for _, found in decided:
         for _, outcomes in found:
             yield outcomes
 
 
-def _shared(asked: Asked, policy: Policy, jobs: int) -> Iterator[list[Outcome]]:
+def _shared(asked: Asked, judge: Policy | AsWas, jobs: int) -> Iterator[list[Outcome]]:
+    if isinstance(judge, Policy) and asked.start and not asked.kafka:
+        from streams.replay.parallel_stored import replay_stored
+
+        yield from replay_stored(judge, asked.stored(), asked.counts, jobs=jobs)
+        return
     from streams.replay.parallel import replay_lines
     from streams.replay.sources import only_json
 
     chunks = only_json(asked.files[0], asked.extent) if len(asked.files) == 1 else None
-    if chunks is None or asked.policy_name == AS_WAS:
+    if chunks is None or isinstance(judge, AsWas):
         raise UsageError(
-            "--jobs takes one file of JSON events and one policy: reading a log takes one process",
+            "--jobs takes one file of JSON events, or a stored period, and one policy: reading a log takes "
+            "one process",
             try_next="goaway parse LOG | goaway replay - --jobs 2",
         )
     asked.extent.total = asked.files[0].stat().st_size if str(asked.files[0]) != "-" else None
-    yield from replay_lines(policy, chunks, asked.counts, jobs=jobs)
+    yield from replay_lines(judge, chunks, asked.counts, jobs=jobs)

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import click
 
-from streams.cli.replay_source import Asked, shown
+from streams.cli.progress import shown
+from streams.cli.replay_source import Asked
 from streams.errors import UsageError
 from streams.model.policy import Policy
 from streams.replay.counts import ReadCounts
@@ -41,8 +42,10 @@ def feed(asked: Asked, speed: float | None) -> None:
     else:
         shift = Shift(_first(asked, policy), now, speed, run=str(now))
     asked.counts, asked.extent = ReadCounts(), Extent()
-    with shown(lambda: asked.extent, "to Kafka"):
+    with shown(asked, "to Kafka"):
         done = pump.run(asked.batches(policy), shift, paced=speed is not None)
+    if not done.events:
+        raise asked.nothing()
     rate = done.events / done.seconds if done.seconds else 0
     click.echo(
         f"sent {done.events} events in {done.frames} frames, {done.seconds:.1f} s, {rate:,.0f}/s, "
@@ -61,7 +64,7 @@ def _ends(asked: Asked, policy: Policy) -> tuple[int, int]:
     looked = replace(asked, counts=ReadCounts(), extent=Extent())
     _once_more(asked)
     first = last = 0
-    with shown(lambda: looked.extent, "look for the end"):
+    with shown(looked, "look for the end"):
         for batch in looked.batches(policy):
             if batch.items:
                 first = first or batch.items[0].at

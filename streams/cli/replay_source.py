@@ -1,8 +1,8 @@
 """Where a replay's history comes from, by its flags: files, a stored period, a range of Kafka."""
 
+import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any
@@ -10,25 +10,23 @@ from typing import Any
 import click
 
 from streams.audit.clickhouse import connection_arguments
-from streams.audit.policy_history import changes, entries_at
 from streams.cli.options import load_policy, now
 from streams.cli.period import moment_in
+from streams.cli.policy_names import AS_WAS, DEFAULTS, NAMES, NOW, kept_policy, policies_as_was, policy_now
 from streams.cli.reach import reach
 from streams.config import Settings
-from streams.errors import UsageError
-from streams.model.instant import Instant
+from streams.errors import InvalidValueError, UsageError
+from streams.model.event import Event
+from streams.model.instant import Instant, rfc3339
 from streams.model.policy import Policy
-from streams.model.standing import PolicyIndex
-from streams.replay.as_was import AsWas, KnownChange
+from streams.replay.as_was import AsWas
+from streams.replay.clickhouse_source import StoredPeriod
 from streams.replay.counts import ReadCounts
 from streams.replay.extent import Extent
 from streams.replay.files import size_of
 from streams.replay.order import Batches
 from streams.replay.sources import history
-from streams.wire.policy_entries import policy_of
-
-AS_WAS = "as-was"
-_MOST_CHANGES = 1_000_000
+from streams.topics import EVENTS
 
 
 @dataclass(slots=True)
@@ -42,15 +40,25 @@ class Asked:
     zone: tzinfo
     data: Path
     policy_name: str = ""
+    paths: tuple[Path, ...] = ()
+    """Where the files are to be read, if not under the names that they were given."""
     counts: ReadCounts = field(default_factory=ReadCounts)
     extent: Extent = field(default_factory=Extent)
+    _now: Instant = field(default_factory=now)
 
     def check(self) -> None:
         """`UsageError` where they do not go together."""
-        if self.files and (self.start or self.kafka):
-            raise UsageError("FILES and --from or --kafka exclude one another", try_next="goaway replay FILE")
+        command = f"goaway {click.get_current_context().info_name}"
+        if self.files and (self.start or self.end or self.kafka):
+            raise UsageError(
+                "FILES and --from, --to or --kafka exclude one another", try_next=f"{command} FILE"
+            )
         if not self.files and not self.start:
-            raise UsageError("nothing to replay", try_next="goaway replay FILE, or --from TIME --to TIME")
+            raise UsageError(
+                "no history is named", try_next=f"{command} FILE, or {command} --from TIME --to TIME"
+            )
+        if self.start:
+            self.period()
 
     @property
     def settings(self) -> Settings:
@@ -60,60 +68,107 @@ class Asked:
     def period(self) -> tuple[Instant, Instant]:
         """First instant, and the first that is not in it any more: now, where `--to` is left out."""
         start = moment_in(self.start, self.zone, flag="--from")
-        end = moment_in(self.end, self.zone, flag="--to") if self.end else now()
+        end = moment_in(self.end, self.zone, flag="--to") if self.end else self._now
         if start >= end:
             raise UsageError("the period ends before it begins", try_next="--from 2026-11-01 --to 2026-11-02")
         return start, end
 
+    def judge(self, name: str) -> Policy | AsWas:
+        """The policy, or policies, of this name; before the first change the file of `--policy` was in force,
+        without one the defaults."""
+        if name in (NOW, AS_WAS):
+            base = Policy() if self.policy_name in ("", *NAMES) else load_policy(Path(self.policy_name))
+            if name == NOW:
+                return policy_now(self.settings, base, self.data)
+            # a file says when it begins as it is read
+            return policies_as_was(self.settings, base, self.period()[0] if self.start else Instant(0))
+        if name == DEFAULTS:
+            return Policy()
+        return load_policy(Path(name)) if name else kept_policy(self.data)
+
     def policy(self) -> Policy:
-        """The policy of `--policy`; without it what `goaway up` keeps as the one in force, else the defaults.
+        """The policy of `--policy`; with `as-was` that of when the history begins."""
+        judge = self.judge(self.policy_name)
+        return judge if isinstance(judge, Policy) else judge.as_of(self.begins())[1].policy
 
-        With `as-was` it is what was in force before the first change.
-        """
-        kept = self.data / "policy.toml"
-        if self.policy_name and self.policy_name != AS_WAS:
-            return load_policy(Path(self.policy_name))
-        return load_policy(kept) if kept.is_file() and not self.policy_name else load_policy(None)
+    def begins(self) -> Instant:
+        """The period's first instant; of files that of the first event."""
+        if self.start:
+            return self.period()[0]
+        if any(str(path) == "-" for path in self.paths or self.files):
+            raise UsageError(
+                "standard input would have to be read twice", try_next="save it to a file, and name that"
+            )
+        looked = replace(self, counts=ReadCounts(), extent=Extent())
+        return next((it.items[0].at for it in looked.batches(Policy()) if it.items), Instant(0))
 
-    def as_was(self, base: Policy, start: Instant) -> AsWas:
-        """The policies as ClickHouse has them."""
-        return as_was(self.settings, base, start)
+    def clients(self, judge: Policy | AsWas) -> Policy:
+        """The policy whose `[clients]` a log is read by: of those that were, the latest."""
+        return judge if isinstance(judge, Policy) else judge.as_of(self._now)[1].policy
+
+    def judged(self, *judges: Policy | AsWas) -> Batches:
+        """The history for these: in files, changes of the policy take hold at the time they were made."""
+        batches = self.batches(self.clients(judges[0]))
+        as_was = next((it for it in judges if isinstance(it, AsWas)), None)
+        return as_was.marked(batches) if as_was is not None and self.files else batches
+
+    def again(self, policy: Policy) -> Iterator[Event]:
+        """The events from the beginning, counted anew."""
+        self.counts, self.extent = ReadCounts(), Extent()
+        return (event for batch in self.batches(policy) for event in batch.items)
+
+    def nothing(self) -> InvalidValueError:
+        """The error for a history in which no event was."""
+        if self.files:
+            names, counts = ", ".join(str(file) for file in self.files)[:200], self.counts
+            unread = f", {sum(counts.unreadable.values())} of them unreadable" if counts.unreadable else ""
+            look = "goaway parse" if counts.read else "ls -l"
+            return InvalidValueError(
+                f"{names}: no events in {counts.read} lines{unread}",
+                try_next=f"{look} {shlex.quote(str(self.files[0]))}",
+            )
+        first, last = (rfc3339(it)[:19] + "Z" for it in self.period())
+        if self.kafka:
+            place, advice = f"{EVENTS} on Kafka at {self.settings.kafka.bootstrap}", "goaway status"
+        else:
+            stored = self.settings.clickhouse
+            place, advice = f"ClickHouse at {stored.host}:{stored.port}", "goaway stats --last 30d"
+        return InvalidValueError(f"{place} has no events from {first} to {last}", try_next=advice)
+
+    def words(self) -> str:
+        """The flags that name the history, as they are typed."""
+        if self.files:
+            return shlex.join(map(str, self.files))
+        of = ["--from", self.start, *(["--to", self.end] if self.end else ())]
+        return shlex.join([*of, *(["--kafka"] if self.kafka else ())])
 
     def batches(self, policy: Policy) -> Batches:
         """The history, read while it is gone through."""
         if self.files:
-            self.extent.total = size_of(list(self.files))
+            paths = self.paths or self.files
+            self.extent.total = size_of(list(paths))
             return history(
-                self.files,
+                paths,
                 zone=self.zone,
                 reference=now(),
                 prefixes=policy.clients,
                 counts=self.counts,
                 extent=self.extent,
             )
-        start, end = self.period()
         if self.kafka:
             from streams.replay.kafka_source import KafkaRange
 
+            start, end = self.period()
             records = KafkaRange(self.settings.kafka, start, end, self.counts)
             self.extent = records.extent
             return records.batches()
-        from streams.replay.clickhouse_source import StoredPeriod
+        return _counted(self.stored().batches(), self.counts)
 
-        stored = StoredPeriod(connection_arguments(self.settings.clickhouse), start, end)
-        self.extent = stored.extent
-        return _counted(stored.batches(), self.counts)
-
-
-def as_was(settings: Settings, base: Policy, start: Instant) -> AsWas:
-    """The policies as ClickHouse has them; `base` was in force before the first change."""
-    stored = settings.clickhouse
-    known = [KnownChange(it.number, it.at, it.version) for it in changes(stored, limit=_MOST_CHANGES)]
-
-    def load(change: KnownChange) -> PolicyIndex:
-        return PolicyIndex(policy_of(entries_at(stored, change.at)))
-
-    return AsWas(known, load, PolicyIndex(base), start)
+    def stored(self) -> StoredPeriod:
+        """The period as ClickHouse has it."""
+        found = StoredPeriod(connection_arguments(self.settings.clickhouse), *self.period())
+        self.extent = found.extent
+        return found
 
 
 def _counted(batches: Batches, counts: ReadCounts) -> Batches:
@@ -123,61 +178,12 @@ def _counted(batches: Batches, counts: ReadCounts) -> Batches:
         yield batch
 
 
-@contextmanager
-def shown(extent_of: Any, what: str) -> Iterator[None]:
-    """Progress on standard error while this lasts: how much of how much, how fast, how long still. Only in a
-    terminal. `extent_of()` is asked anew each time."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield
-        return
-    import threading
-
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn(what),
-        BarColumn(),
-        TextColumn("{task.fields[amount]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=False),
-    )
-    over = threading.Event()
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(what, total=None, amount="")
-
-        def follow() -> None:
-            while not over.wait(0.25):
-                extent: Extent = extent_of()
-                progress.update(
-                    task, total=extent.total, completed=extent.done, amount=_amount(extent, progress)
-                )
-
-        def _amount(extent: Extent, progress: Progress) -> str:
-            speed = progress.tasks[0].speed or 0
-            of = f" of {_number(extent.total, extent.unit)}" if extent.total else ""
-            return f"{_number(extent.done, extent.unit)}{of}, {_number(speed, extent.unit)}/s"
-
-        threading.Thread(target=follow, daemon=True).start()
-        try:
-            yield
-        finally:
-            over.set()
-
-
-def _number(amount: float, unit: str) -> str:
-    return f"{amount / 1e6:,.1f} MB" if unit == "bytes" else f"{amount:,.0f} {unit}"
-
-
 def source_options(function: Any) -> Any:
     """`FILES`, `--from`, `--to`, `--kafka`"""
     options = (
         click.argument("files", nargs=-1, type=click.Path(path_type=Path, allow_dash=True)),
         click.option(
-            "--from", "start", default="", metavar="TIME", help="Replay what ClickHouse has from here on."
+            "--from", "start", default="", metavar="TIME", help="Take what ClickHouse has from here on."
         ),
         click.option(
             "--to", "end", default="", metavar="TIME", help="Up to here, itself left out; without: now."

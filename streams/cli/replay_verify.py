@@ -1,43 +1,59 @@
 """`goaway replay --verify`: live equals replay, and where the first difference is."""
 
 import logging
+from typing import Final
 
 import click
 
 from streams.agents.ledger import Ledger
-from streams.audit.clickhouse import connection_arguments
-from streams.cli.replay_source import Asked, shown
+from streams.audit.clickhouse import ClickHouse, connection_arguments
+from streams.cli.policy_names import policies_as_was
+from streams.cli.progress import shown
+from streams.cli.replay_source import Asked
 from streams.cli.tables import print_json
 from streams.errors import UsageError
 from streams.model.decision import Decision
-from streams.model.instant import rfc3339
+from streams.model.instant import MICROSECONDS, Instant, rfc3339
+from streams.replay.as_was import AsWas
 from streams.replay.extent import Extent
 from streams.replay.recorded_log import RecordedLog, Stretch
 from streams.replay.verify import Difference, MarkedPolicies, Verdict, verify
 from streams.wire.frames import encode
 
+_EVENTS: Final = """
+SELECT count() FROM events
+WHERE at >= fromUnixTimestamp64Micro(%(warm)s, 'UTC') AND at < fromUnixTimestamp64Micro(%(end)s, 'UTC')
+"""
+
 
 def verify_period(asked: Asked, *, as_json: bool) -> int:
     """Exit code 1 where something differs."""
     if asked.files or asked.kafka or not asked.start:
-        raise UsageError("--verify needs a stored period", try_next="--verify --from TIME --to TIME")
+        raise UsageError(
+            "--verify needs a stored period", try_next="goaway replay --verify --from TIME --to TIME"
+        )
     start, end = asked.period()
     # whose events came to which partition is not asked here
     logging.getLogger("streams.agents.ledger").setLevel(logging.CRITICAL)
+    base = asked.judge(asked.policy_name)
+    policies = base if isinstance(base, AsWas) else policies_as_was(asked.settings, base, start)
+    asked.extent = Extent(_events(asked, policies, start, end))
     log = RecordedLog(connection_arguments(asked.settings.clickhouse))
-    asked.extent = Extent("events")
 
     def progress(events: int) -> None:
         asked.extent.done += events
+        asked.counts.events += events
 
     def judge(policies: MarkedPolicies, stretch: Stretch) -> Ledger:
         return Ledger(policies, stretch.partition, max(1, stretch.partition + 1))
 
     try:
-        with shown(lambda: asked.extent, "verify"):
-            found = verify(log, asked.as_was(asked.policy(), start), judge, start, end, progress)
+        with shown(asked, "verify"):
+            found = verify(log, policies, judge, start, end, progress)
     finally:
         log.close()
+    if not found.events:
+        raise asked.nothing()
     if as_json:
         print_json(
             {
@@ -51,6 +67,17 @@ def verify_period(asked: Asked, *, as_json: bool) -> int:
     else:
         click.echo(_words(found))
     return int(found.different > 0)
+
+
+def _events(asked: Asked, policies: AsWas, start: Instant, end: Instant) -> int:
+    """About how many events there are to go through."""
+    memory_us = policies.as_of(start)[1].policy.memory_s * MICROSECONDS
+    clickhouse = ClickHouse(asked.settings.clickhouse)
+    try:
+        bounds = {"warm": max(0, start - memory_us), "end": int(end)}
+        return int(clickhouse.rows(_EVENTS, bounds)[0][0])
+    finally:
+        clickhouse.close()
 
 
 def _words(found: Verdict) -> str:

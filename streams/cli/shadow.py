@@ -3,24 +3,24 @@
 from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
-from typing import Unpack
+from typing import Final, Unpack
 
 import click
 
 from streams.audit.shadow_evidence import delivered
 from streams.audit.shadow_records import Trial, read_trial
-from streams.audit.shadow_report import Compared, compare, with_evidence
+from streams.audit.shadow_report import Compared, Difference, compare, with_evidence
 from streams.cli.options import data_option, now, zone_option
+from streams.cli.pages import check_page, write_page
 from streams.cli.period import local, moment_in
 from streams.cli.policy_change import in_force, print_words
 from streams.cli.policy_options import ChangeFlags, change_options, changing, entries_of_file
 from streams.cli.reach import reach
-from streams.cli.shadow_page import COLUMNS, as_json, in_words, row, shadow_page
-from streams.cli.tables import print_json, print_table
-from streams.cli.tune import write_page
+from streams.cli.shadow_page import as_json, first_of, in_words, shadow_page, who
+from streams.cli.tables import print_json, print_table, print_wrapped
 from streams.config import Settings
 from streams.errors import GoawayError, UsageError
-from streams.model.instant import Instant
+from streams.model.instant import MICROSECONDS, Instant
 from streams.model.policy import Limits
 from streams.policy_writer import change_policy, read_policy_log
 from streams.topics import CANDIDATE
@@ -29,6 +29,12 @@ from streams.wire.policy_log import Change
 from streams.wire.policy_words import differences
 
 _LINES = 20
+_YEAR_US: Final = 300 * 86_400 * MICROSECONDS
+"""Of a shorter trial moments are shown without the year."""
+_COLUMNS: Final = ("client", "by", "first", "blocks", "seconds", "mail")
+_MEANING: Final = """blocks   by the candidate/by the policy in force
+seconds  in which only the one/only the other refuses
+mail     lost while only the candidate refuses/delivered"""
 
 
 @click.group()
@@ -110,6 +116,7 @@ def report(start: str, end: str, zone: tzinfo, html_file: Path | None, as_json_:
 
     Exit code 0: nobody would have been treated differently; 1: somebody would.
     """
+    check_page(html_file)
     bounds = [
         moment_in(text, zone, flag=flag) if text else None
         for text, flag in ((start, "--from"), (end, "--to"))
@@ -186,15 +193,29 @@ def _heading(found: Found, zone: tzinfo) -> list[str]:
 
 def _print(found: Compared, heading: list[str], zone: tzinfo) -> None:
     for line in (*heading, in_words(found)):
-        click.echo(click.wrap_text(line, 80))
+        print_wrapped(line)
     for known, title in ((True, "Known to deliver mail:"), (False, "Everybody else:")):
         of = [it for it in found.differences if it.legitimate is known]
         if of:
             click.echo(f"\n{title}")
-            print_table(COLUMNS, [row(it, zone) for it in of[:_LINES]], folded=1)
+            print_table(_COLUMNS, [_row(it, found, zone) for it in of[:_LINES]], folded=1)
             if len(of) > _LINES:
                 click.echo(f"… and {len(of) - _LINES:,} more; --json and --html have them")
+    if found.differences:
+        click.echo(f"\n{_MEANING}")
     if found.triggers:
         click.echo("")
         totals = [(name, it.candidate, it.live, it.same) for name, it in found.triggers.items()]
         print_table(("blocks", "candidate", "in force", "both"), totals)
+
+
+def _row(it: Difference, found: Compared, zone: tzinfo) -> tuple[object, ...]:
+    first = local(first_of(it), zone, seconds=False)
+    return (
+        it.client,
+        who(it),
+        first if found.end - found.start > _YEAR_US else first[5:],
+        f"{it.candidate.blocks:,}/{it.live.blocks:,}",
+        f"{it.candidate.alone_s:,}/{it.live.alone_s:,}",
+        "–" if it.messages is None else f"{it.candidate.messages or 0:,}/{it.messages:,}",
+    )

@@ -8,12 +8,13 @@ from streams.cli.period import local
 from streams.model.instant import Instant, rfc3339
 from streams.replay.page import heading, page, paragraph, table
 
-COLUMNS = ("client", "refused by", "first", "blocks", "more s", "less s", "mail", "lost")
+_COLUMNS = ("client", "refused by", "first", "blocks", "more s", "less s", "mail", "lost")
 """`more s`: seconds refused by the candidate only; `less s`: by the policy in force only; `lost`: messages
 that were delivered while the candidate would have refused."""
 _MOST = 500
 """Clients on the page; the JSON has all of them."""
 _SPANS = 5
+_SPANS_SHOWN = 4
 _MEANING = (
     "blocks: the candidate's/those in force; more s: seconds in which only the candidate refuses; less s: in "
     "which only the policy in force does; mail: messages delivered; lost: those of them that were delivered "
@@ -44,13 +45,21 @@ def _clients(count: int) -> str:
     return f"{count:,} client{'' if count == 1 else 's'}"
 
 
-def row(it: Difference, zone: tzinfo) -> tuple[object, ...]:
-    """One client, as `COLUMNS`."""
-    first = min(at for at in (it.candidate.first, it.live.first) if at is not None)
+def first_of(it: Difference) -> Instant:
+    """When the client is refused for the first time, by either."""
+    return min(at for at in (it.candidate.first, it.live.first) if at is not None)
+
+
+def who(it: Difference) -> str:
+    """Who refuses it."""
+    return "in force" if it.where == "live" else it.where
+
+
+def _row(it: Difference, zone: tzinfo) -> tuple[object, ...]:
     return (
         it.client,
-        "candidate" if it.where == "candidate" else "in force" if it.where == "live" else "both",
-        local(first, zone, seconds=False),
+        who(it),
+        local(first_of(it), zone, seconds=False),
         f"{it.candidate.blocks}/{it.live.blocks}",
         it.candidate.alone_s,
         it.live.alone_s,
@@ -126,8 +135,8 @@ def shadow_page(found: Compared, lines: Sequence[str], zone: tzinfo) -> str:
 
 
 def _table(found: Sequence[Difference], zone: tzinfo) -> str:
-    names = (*COLUMNS, "by", "when only one refuses it")
-    return table(names, ((*row(it, zone), _by(it), _times(it, zone)) for it in found[:_MOST]))
+    names = (*_COLUMNS, "by", "when only one refuses it")
+    return table(names, ((*_row(it, zone), _by(it), _times(it, zone)) for it in found[:_MOST]))
 
 
 def _by(it: Difference) -> str:
@@ -136,7 +145,13 @@ def _by(it: Difference) -> str:
 
 def _times(it: Difference, zone: tzinfo) -> str:
     def words(spans: Sequence[tuple[Instant, Instant]]) -> str:
-        return ", ".join(f"{local(at, zone)} to {local(until, zone)}" for at, until in spans[:_SPANS])
+        shown = [_span(local(at, zone), local(until, zone)) for at, until in spans[:_SPANS_SHOWN]]
+        return ", ".join(shown) + (", …" if len(spans) > _SPANS_SHOWN else "")
 
     sides = (("candidate", it.candidate), ("in force", it.live))
     return "; ".join(f"{name}: {words(side.spans)}" for name, side in sides if side.spans)
+
+
+def _span(at: str, until: str) -> str:
+    """`2026-11-01 08:00:00 to 08:01:00`"""
+    return f"{at} to {until[11:] if at[:10] == until[:10] else until}"

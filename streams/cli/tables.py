@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
@@ -76,6 +77,13 @@ def print_table(
     for row in rows:
         table.add_row(*(Text(shown(value)) for value in row))
     Console().print(table)
+
+
+def print_wrapped(text: str, *, indent: str = "", hanging: str = "", colour: str | None = None) -> None:
+    """A paragraph as wide as the terminal, and at most 80 columns; `hanging` is the indent from its second
+    line on."""
+    width = max(30, min(80, shutil.get_terminal_size().columns))
+    click.secho(click.wrap_text(text, width, indent, hanging or indent), fg=colour)
 
 
 def shown(value: object) -> str:

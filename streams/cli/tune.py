@@ -1,8 +1,10 @@
 """`goaway tune`: limits chosen on history, shown with what each would have done, applied where asked."""
 
 import json
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any
@@ -10,18 +12,23 @@ from typing import Any
 import click
 import msgspec
 
-from streams.cli.options import load_policy, zone_option
+from streams.cli.options import data_option, zone_option
+from streams.cli.pages import check_page, write_page
 from streams.cli.policy_change import Attempt, carry_out, in_force, print_words
-from streams.cli.policy_options import ChangeFlags, change_options, changing
-from streams.cli.tables import cell, print_table
-from streams.cli.tune_history import readable_again, reader
-from streams.errors import InvalidValueError, UnavailableError, UsageError
+from streams.cli.policy_names import AS_WAS, DEFAULTS, NOW, policy_name_option
+from streams.cli.policy_options import Changing, changing
+from streams.cli.progress import shown
+from streams.cli.replay_source import Asked, source_options
+from streams.cli.tables import cell, print_table, print_wrapped
+from streams.cli.tune_history import readable_again
+from streams.errors import UsageError
 from streams.model.client import parse_network
+from streams.model.event import Event
 from streams.model.policy import Policy
-from streams.replay.counts import ReadCounts
 from streams.replay.setting import RULES, Setting, grid, setting_of
-from streams.replay.tune_page import cautions, outstanding, summary, tune_page
-from streams.replay.tuning import Tuned, as_json
+from streams.replay.tune_page import cautions, length, outstanding, summary, tune_page
+from streams.replay.tuning import Tuned
+from streams.replay.tuning import as_json as document
 from streams.replay.tuning import tune as run
 from streams.wire.policy_entries import Entries, canonical, policy_of
 from streams.wire.policy_keys import network_key
@@ -57,7 +64,7 @@ def _swept(function: Any) -> Any:
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
+@source_options
 @_swept
 @click.option("--per-network", is_flag=True, help="Recommend for each network entry and big sender too.")
 @click.option(
@@ -65,48 +72,100 @@ def _swept(function: Any) -> Any:
 )
 @click.option("--apply", "applies", is_flag=True, help="Change the policy on Kafka to what is recommended.")
 @click.option("--yes", is_flag=True, help="Do not ask before --apply.")
+@policy_name_option
 @zone_option
-@change_options
+@click.option("--note", default="", help="Why; kept with the change.")
+@click.option("--by", default="", help="Who; without it, the user of this machine.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@data_option
 def tune(
     files: tuple[Path, ...],
+    start: str,
+    end: str,
+    kafka: bool,
     per_network: bool,
     html_file: Path | None,
     applies: bool,
     yes: bool,
+    policy_name: str,
     zone: tzinfo,
-    **rest: Any,
+    note: str,
+    by: str,
+    as_json: bool,
+    data: Path,
+    **levels: Sequence[float] | None,
 ) -> None:
-    """Choose limits on the history in FILES (logs, .gz too, JSON events; - is standard input).
+    """Choose limits on a history: FILES (logs, .gz too, JSON events; - is standard input) or a stored period.
 
     Weighs many settings, each decided exactly as a replay of its own, and recommends limits with 20 %
     headroom above the busiest legitimate client.
     """
-    levels = {name: rest.pop(name) for name in Setting.__struct_fields__}
-    flags: ChangeFlags = rest  # type: ignore[assignment]
-    if applies:
-        change = changing(flags)
-        policy = policy_of(in_force(change)[1])
-    else:
-        policy = load_policy(flags["policy_file"])
-    counts = ReadCounts()
-    with readable_again(files) as kept:
-        history = reader(kept, policy=policy, zone=zone, counts=counts)
-        tuned = run(policy, history, settings=_settings(policy, levels), each_network=per_network)
-    if not tuned.clients:
-        raise InvalidValueError("the history has no events", try_next=f"goaway parse {files[0]}")
+    asked = Asked(files, start, end, kafka, zone, data, policy_name)
+    asked.check()
+    check_page(html_file)
+    change = _changing(asked, note=note, by=by, as_json=as_json) if applies else None
+    tuned = _tuned(asked, change, levels, per_network=per_network)
     if html_file is not None:
         write_page(html_file, tune_page(tuned))
-    edit = _edit(tuned)
-    if not applies:
-        if flags["as_json"]:
-            click.echo(json.dumps(as_json(tuned)))
+    if change is None:
+        if as_json:
+            click.echo(json.dumps(document(tuned)))
         else:
-            _print(tuned, files)
+            _print(tuned)
+            click.echo(f"To have it: {_command(asked, levels, per_network=per_network)} --apply")
         return
+    _apply(tuned, change, yes=yes, what=f"tune on {asked.words()}"[:200])
+
+
+def _changing(asked: Asked, *, note: str, by: str, as_json: bool) -> Changing:
+    if asked.policy_name in (AS_WAS, DEFAULTS):
+        raise UsageError(
+            f"--apply weighs the policy in force, since that is what it changes, and not {asked.policy_name}",
+            try_next="goaway tune … --policy now --apply",
+        )
+    file = None if asked.policy_name in ("", NOW) else Path(asked.policy_name)
+    return changing({"note": note, "by": by, "data": asked.data, "policy_file": file, "as_json": as_json})
+
+
+def _tuned(
+    asked: Asked, change: Changing | None, levels: dict[str, Sequence[float] | None], *, per_network: bool
+) -> Tuned:
+    passes, done = 3 if per_network else 2, 0
+    with readable_again(asked.files) as paths:
+        reading = replace(asked, paths=tuple(paths))
+        policy = reading.policy() if change is None else policy_of(in_force(change)[1])
+
+        def history() -> Iterable[Event]:
+            nonlocal done
+            done += 1
+            return reading.again(policy)
+
+        with shown(reading, lambda: f"{'clients' if done < 2 else 'settings'} {max(1, done)}/{passes}"):
+            tuned = run(policy, history, settings=_settings(policy, levels), each_network=per_network)
+    if not tuned.clients:
+        raise reading.nothing()
+    return tuned
+
+
+def _command(asked: Asked, levels: dict[str, Sequence[float] | None], *, per_network: bool) -> str:
+    """The command that found this, as it is typed."""
+    words = [f"goaway tune {asked.words()}"]
+    for name, of in levels.items():
+        if of:
+            words.append(f"--{name.replace('_', '-')} {','.join(f'{it:g}' for it in of)}")
+    if per_network:
+        words.append("--per-network")
+    if asked.policy_name not in ("", NOW, AS_WAS, DEFAULTS):
+        words.append(f"--policy {shlex.quote(asked.policy_name)}")
+    return " ".join(words)
+
+
+def _apply(tuned: Tuned, change: Changing, *, yes: bool, what: str) -> None:
+    edit = _edit(tuned)
     attempt = Attempt(edit, in_force(change)[1], {})
     attempt(dict(attempt.before))
-    if not flags["as_json"]:
-        _print(tuned, ())
+    if not change.as_json:
+        _print(tuned)
         click.echo()
         print_words(attempt.words or ["nothing to change: the policy says so already"])
     if not attempt.words:
@@ -114,7 +173,7 @@ def tune(
     if not yes and not (sys.stdin.isatty() and click.confirm("Apply this?", default=False)):
         click.echo("nothing was changed; --yes applies it without asking", err=True)
         raise click.exceptions.Exit(1)
-    carry_out(change, edit, f"tune on {', '.join(map(str, files))}"[:200])
+    carry_out(change, edit, what)
 
 
 def _settings(policy: Policy, levels: dict[str, Sequence[float] | None]) -> list[Setting]:
@@ -156,21 +215,22 @@ def _edit(tuned: Tuned) -> Any:
     return edit
 
 
-def _print(tuned: Tuned, files: Sequence[Path]) -> None:
+def _print(tuned: Tuned) -> None:
     """Who is who, the front, the recommendation."""
     sides = list(tuned.sides.values())
-    click.echo(
-        f"{len(sides):,} clients in {tuned.span_s / 86_400:.1f} days: {sides.count('protected'):,} "
+    print_wrapped(
+        f"{len(sides):,} clients in {length(tuned.span_s)}: {sides.count('protected'):,} "
         f"legitimate, {sides.count('abusive'):,} abusive, {sides.count('unclear'):,} unclear; "
         f"{len(tuned.settings):,} settings"
     )
     for side, name in (("protected", "legitimate"), ("abusive", "abusive")):
-        click.echo(f"\nThe busiest {name} clients; at most open, connections and requests a minute:")
+        click.echo()
+        print_wrapped(f"The busiest {name} clients; at most open, connections and requests a minute:")
         of = [it for it in tuned.peaks() if tuned.sides[it[0]] == side][:_CLIENTS]
         for client, seen, thought in of:
             peaks = " ".join(f"{it:>4}" for it in seen.peaks)
             click.echo(f"  {client:<24}{peaks}  {thought.score:+4d} points")
-            _wrapped(cell("; ".join(thought.reasons), 300), indent="      ")
+            print_wrapped(cell("; ".join(thought.reasons), 300), indent="      ")
     click.echo("\nNo setting is better in both (recommended *, now =):")
     rows = []
     for number in outstanding(tuned):
@@ -189,22 +249,6 @@ def _print(tuned: Tuned, files: Sequence[Path]) -> None:
     print_table(("", "limits", "cool-down", "stopped", "hurt", "refused bad", "refused good"), rows)
     click.echo()
     for line in summary(tuned):
-        _wrapped(line)
+        print_wrapped(line, hanging="  ")
     for line in cautions(tuned):
-        click.secho(f"note: {line}", fg="yellow")
-    if files:
-        names = " ".join(map(str, files))
-        click.echo(f"To have it: goaway tune {names}{' --per-network' if tuned.networks else ''} --apply")
-
-
-def _wrapped(line: str, *, indent: str = "") -> None:
-    click.echo(click.wrap_text(line, 80, initial_indent=indent, subsequent_indent=indent or "  "))
-
-
-def write_page(file: Path, content: str) -> None:
-    """Write a page where the user wants it."""
-    try:
-        file.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise UnavailableError(f"{file}: {error.strerror}", try_next=f"ls -ld {file.parent}") from error
-    click.echo(f"written: {file}", err=True)
+        print_wrapped(f"note: {line}", hanging="  ", colour="yellow")

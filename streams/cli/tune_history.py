@@ -4,16 +4,8 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import tzinfo
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-from streams.cli.options import now
-from streams.model.event import Event
-from streams.model.policy import Policy
-from streams.replay.counts import ReadCounts
-from streams.replay.sources import history
-from streams.replay.tuning import History
 
 
 @contextmanager
@@ -25,15 +17,3 @@ def readable_again(files: Sequence[Path]) -> Iterator[list[Path]]:
             with copy.open("wb") as out:
                 shutil.copyfileobj(sys.stdin.buffer, out)
         yield [copy if str(file) == "-" else file for file in dict.fromkeys(files)]
-
-
-def reader(files: Sequence[Path], *, policy: Policy, zone: tzinfo, counts: ReadCounts) -> History:
-    """Reads the history from its beginning each time; `counts` are those of the first time."""
-    reference, first = now(), [counts]
-
-    def events() -> Iterator[Event]:
-        of = first.pop() if first else ReadCounts()
-        batches = history(files, zone=zone, reference=reference, prefixes=policy.clients, counts=of)
-        return (event for batch in batches for event in batch.items)
-
-    return events

@@ -1,13 +1,17 @@
 """The policies as they were: which one each marker in a stream puts in force."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from streams.errors import UnavailableError
+from streams.model.client import Client
+from streams.model.decision import NOWHERE
 from streams.model.event import Event
 from streams.model.instant import Instant, rfc3339
 from streams.model.standing import PolicyIndex
+from streams.replay.order import Batch, Batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,7 @@ class AsWas:
     """Follows the markers of one stream, from the policy that was in force where it begins.
 
     `load` gives the policy after a change; `base` was in force before the first. A number can have been used
-    twice, by two lives of `smtp.policy`: the version that a marker names tells them apart.
+    twice, by two lives of `smtp.policy`: the version that a marker names and its time tell them apart.
     """
 
     def __init__(
@@ -37,6 +41,9 @@ class AsWas:
         self._load = load
         self._base: Final = base
         self._known: dict[tuple[int, str], PolicyIndex] = {}
+        self._times: Final = [it.at for it in self._changes]
+        self._place = bisect_right(self._times, start)
+        """How many changes were made up to the one in force."""
         self.number, self.index = self.as_of(start)
 
     @property
@@ -46,8 +53,11 @@ class AsWas:
 
     def as_of(self, at: int) -> tuple[int, PolicyIndex]:
         """The latest change made by then; 0 and the base before any."""
-        made = [it for it in self._changes if it.at <= at]
-        return (made[-1].number, self._loaded(made[-1])) if made else (0, self._base)
+        made = bisect_right(self._times, at)
+        if not made:
+            return 0, self._base
+        change = self._changes[made - 1]
+        return change.number, self._loaded(change)
 
     def at(self, number: int, timeout_s: float = 0.0, version: str = "") -> PolicyIndex:
         """The policy after this change; of several with its number that of this version."""
@@ -61,13 +71,52 @@ class AsWas:
             )
         return self._loaded(found[-1])
 
+    def of_version(self, version: str) -> PolicyIndex | None:
+        """A policy by what decisions call it: the base, or the latest change with that version; None where it
+        is not known."""
+        if version == self._base.version:
+            return self._base
+        found = [it for it in self._changes if it.version == version]
+        return self._loaded(found[-1]) if found else None
+
     def after(self, marker: Event) -> PolicyIndex | None:
         """The policy that this marker puts in force; None where a later one is in force already."""
         number, _, rest = marker.detail.partition(" ")
-        if not (number.isascii() and number.isdigit()) or int(number) <= self.number:
+        if not (number.isascii() and number.isdigit()):
             return None
-        self.number, self.index = int(number), self.at(int(number), version=rest.partition(" ")[2])
+        place = self._made(int(number), rest.partition(" ")[2], marker.at)
+        if place is None and int(number) > self.number:
+            self.at(int(number), version=rest.partition(" ")[2])  # says that it is not recorded
+        if place is None or place <= self._place:
+            return None
+        change = self._changes[place - 1]
+        self._place, self.number, self.index = place, change.number, self._loaded(change)
         return self.index
+
+    def marked(self, batches: Batches) -> Batches:
+        """The history with a marker where each change was made, in place of its own: a log has none."""
+        place = self._place
+        for batch in batches:
+            items: list[Event] = []
+            for event in batch.items:
+                if event.kind == "policy":
+                    continue
+                if place < len(self._times) and event.at >= self._times[place]:
+                    place = bisect_right(self._times, event.at)
+                    items.append(_marker(self._changes[place - 1], event.at))
+                items.append(event)
+            yield Batch(items, batch.upto)
+
+    def _made(self, number: int, version: str, at: int) -> int | None:
+        """How many changes were made up to the one that a marker of this time names: of several the latest
+        by then, whatever the clocks say the first. None where there is none."""
+        found = [
+            place
+            for place, it in enumerate(self._changes, 1)
+            if it.number == number and version in ("", it.version)
+        ]
+        by_then = [place for place in found if self._times[place - 1] <= at]
+        return by_then[-1] if by_then else found[0] if found else None
 
     def _loaded(self, change: KnownChange) -> PolicyIndex:
         name = change.number, change.version
@@ -81,3 +130,16 @@ class AsWas:
                 )
             self._known[name] = index
         return self._known[name]
+
+
+def _marker(change: KnownChange, at: Instant) -> Event:
+    return Event(
+        id=f"policy/{change.number}/{at}",
+        at=at,
+        kind="policy",
+        client=Client("policy"),
+        address=NOWHERE,
+        session="",
+        host="",
+        detail=f"{change.number} 0 {change.version}",
+    )

@@ -5,34 +5,66 @@ some hours with at most about `_SLICE_ROWS` rows, so neither side ever holds a m
 replayed the server sorts the next, on a second connection.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+import msgspec
 from clickhouse_driver import Client as Driver
 from clickhouse_driver import errors as driver
 
 from streams.errors import UnavailableError
-from streams.model.client import Address, Client
 from streams.model.event import Event
 from streams.model.instant import Instant
 from streams.replay.extent import Extent
 from streams.replay.order import Batch, Batches
 
 _SLICE_ROWS: Final = 400_000
-_ROWS_AT_ONCE: Final = 4096
 _HOUR_US: Final = 3_600_000_000
+_MOST_KNOWN: Final = 200_000
 
 _TEXT: Final = "toString(address)"
 _ADDRESS: Final = f"if(startsWith({_TEXT}, '::ffff:'), substring({_TEXT}, 8), {_TEXT})"
-_COLUMNS: Final = f"""toUnixTimestamp64Micro(at), kind, if(client = {_ADDRESS}, '', client), {_ADDRESS}, id,
-session, host, ptr, sender, recipient, violation, code, detail, ttl_s, helo, queue_id, sasl_user, size,
-service"""
+_SELECTED: Final = {
+    "at": "toUnixTimestamp64Micro(at)",
+    "client": f"if(client = {_ADDRESS}, '', client)",
+    "address": _ADDRESS,
+}
+_FIELDS: Final = [it for it in Event.__struct_fields__ if it not in ("source", "position")]
+_COLUMNS: Final = ", ".join(_SELECTED.get(it, it) for it in _FIELDS)
 _WITHIN: Final = (
     "at >= fromUnixTimestamp64Micro(%(start)s, 'UTC') AND at < fromUnixTimestamp64Micro(%(end)s, 'UTC')"
 )
-PLACE: Final = "kafka_epoch, kafka_partition, kafka_offset, frame_index"
-_SETTINGS: Final = {"max_bytes_before_external_sort": 400_000_000, "max_block_size": 16_384}
+_PLACE: Final = "kafka_epoch, kafka_partition, kafka_offset, frame_index"
+_SETTINGS: Final = {"max_bytes_before_external_sort": 400_000_000, "max_block_size": 8192}
+
+# an event made of its fields in their order, which is twice as fast as by their names
+_IN_ORDER: Final[Any] = msgspec.defstruct(
+    "_StoredEvent",
+    [
+        (it.name, it.type) if it.required else (it.name, it.type, it.default)
+        for it in msgspec.structs.fields(Event)
+        if it.name in _FIELDS
+    ],
+    bases=(Event,),
+    gc=False,
+    kw_only=False,
+)
+
+Columns = Sequence[Sequence[Any]]
+
+
+class _Blocks:
+    """In the place of the driver's result by rows: each block as its columns."""
+
+    def __init__(self, packets: Iterator[Any], *, with_column_types: bool = False) -> None:
+        self._packets = packets
+
+    def __iter__(self) -> Iterator[list[Columns]]:
+        for packet in self._packets:
+            block = getattr(packet, "block", None)
+            if block is not None and block.num_rows:
+                yield [block.get_columns()]
 
 
 class StoredPeriod:
@@ -41,19 +73,25 @@ class StoredPeriod:
     def __init__(self, connection: Mapping[str, Any], start: Instant, end: Instant) -> None:
         self._connection = dict(connection)
         self.start, self.end = start, end
-        self.extent = Extent("rows")
+        self.extent = Extent()
         self.place = f"ClickHouse at {connection.get('host')}:{connection.get('port')}"
 
     def batches(self, *, share: int = 0, shares: int = 1) -> Batches:
         """The events of one share of the clients, of all by default."""
-        places = [Driver(**self._connection), Driver(**self._connection)]
+        for batch, _ in self.placed(share=share, shares=shares):
+            yield batch
+
+    def placed(self, *, share: int = 0, shares: int = 1) -> Iterator[tuple[Batch[Event], Columns]]:
+        """As `batches`, each with the columns that say where its events stand among those of all shares;
+        of one share alone there are none."""
+        places = [self._connected(), self._connected()]
         try:
             slices = self._slices(places[0])
-            waiting: Iterator[Any] | None = None
+            waiting: Iterator[Columns] | None = None
             for number in range(len(slices) + 1):
                 following = None
                 if number < len(slices):
-                    following = self._rows(places[number % 2], *slices[number], share, shares)
+                    following = self._read(places[number % 2], *slices[number], share, shares)
                 if waiting is not None:
                     yield from self._events(waiting)
                 waiting = following
@@ -63,6 +101,11 @@ class StoredPeriod:
             for it in places:
                 with suppress(Exception):
                     it.disconnect()
+
+    def _connected(self) -> Driver:
+        found = Driver(**self._connection)
+        found.iter_query_result_cls = _Blocks
+        return found
 
     def _slices(self, client: Driver) -> list[tuple[int, int]]:
         """Bounds of the parts, each of whole hours with no more rows than fit, or of one hour."""
@@ -81,50 +124,42 @@ class StoredPeriod:
             held += rows
         return [*found, (begins, int(self.end))] if held else found
 
-    def _rows(self, client: Driver, start: int, end: int, share: int, shares: int) -> Iterator[Any]:
-        mine = f" AND cityHash64(client) % {int(shares)} = {int(share)}" if shares > 1 else ""
-        found: Iterator[Any] = client.execute_iter(
-            f"SELECT {_COLUMNS} FROM events WHERE {_WITHIN}{mine} ORDER BY at, {PLACE}",  # noqa: S608
+    def _read(self, client: Driver, start: int, end: int, share: int, shares: int) -> Iterator[Columns]:
+        columns, mine = _COLUMNS, ""
+        if shares > 1:
+            columns = f"{_COLUMNS}, {_PLACE}"
+            mine = f" AND modulo(cityHash64(client), {int(shares)}) = {int(share)}"
+        found: Iterator[Columns] = client.execute_iter(
+            f"SELECT {columns} FROM events WHERE {_WITHIN}{mine} ORDER BY at, {_PLACE}",  # noqa: S608
             {"start": start, "end": end},
             settings=_SETTINGS,
-            chunk_size=_ROWS_AT_ONCE,
         )
         return found
 
-    def _events(self, chunks: Iterator[Any]) -> Batches:
-        extent = self.extent
-        for rows in chunks:
-            events = [
-                Event(
-                    at=Instant(at),
-                    kind=kind,
-                    client=Client(client or address),
-                    address=Address(address),
-                    id=id_,
-                    session=session,
-                    host=host,
-                    ptr=ptr,
-                    sender=sender,
-                    recipient=recipient,
-                    violation=violation,
-                    code=code,
-                    detail=detail,
-                    ttl_s=ttl_s,
-                    helo=helo,
-                    queue_id=queue_id,
-                    sasl_user=sasl_user,
-                    size=size,
-                    service=service,
-                )
-                for (
-                    at, kind, client, address, id_, session, host, ptr, sender, recipient, violation, code,
-                    detail, ttl_s, helo, queue_id, sasl_user, size, service,
-                ) in rows
-            ]  # fmt: skip
-            extent.done += len(events)
-            if events:
-                yield Batch(events, events[-1].at)
+    def _events(self, blocks: Iterator[Columns]) -> Iterator[tuple[Batch[Event], Columns]]:
+        for columns in blocks:
+            events = _made(columns[: len(_FIELDS)])
+            self.extent.done += len(events)
+            yield Batch(events, events[-1].at), columns[len(_FIELDS) :]
 
     def _explained(self, error: BaseException) -> UnavailableError:
         said = str(getattr(error, "message", "") or error).partition("Stack trace")[0].strip()[:300]
         return UnavailableError(f"{self.place}: {type(error).__name__}: {said}", try_next="goaway doctor")
+
+
+_known: Final[dict[str, str]] = {}
+
+
+def _made(columns: Columns) -> list[Event]:
+    """Events of these columns. What has the same address has it as the same text, which the engine's tables
+    are faster with."""
+    if len(_known) > _MOST_KNOWN:
+        _known.clear()
+    by_name = dict(zip(_FIELDS, columns, strict=True))
+    addresses = list(map(_known.setdefault, by_name["address"], by_name["address"]))
+    by_name["at"] = list(map(Instant, by_name["at"]))
+    by_name["address"] = addresses
+    by_name["client"] = [
+        client or address for client, address in zip(by_name["client"], addresses, strict=True)
+    ]
+    return list(map(_IN_ORDER, *by_name.values()))

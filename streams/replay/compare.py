@@ -15,6 +15,7 @@ from streams.model.event import Event
 from streams.model.instant import MICROSECONDS, Instant
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
+from streams.replay.as_was import AsWas
 from streams.replay.legitimacy import Legitimacy, legitimacy, protected
 from streams.replay.observed import Observed
 
@@ -81,8 +82,11 @@ class Compared(msgspec.Struct, kw_only=True):
     """The outcome of a comparison."""
 
     a: str
-    """Version of the first policy."""
+    """Version of the first policy; of several, one after the other, `as-was`."""
     b: str
+    first: Instant
+    """When the history begins, and when it ends."""
+    last: Instant
     clients: int
     refused_a: int
     """Clients that the first policy refuses at least once."""
@@ -94,12 +98,20 @@ class Compared(msgspec.Struct, kw_only=True):
 
 
 class _Side:
-    """One policy going over the history."""
+    """One policy, or the policies as they were, going over the history."""
 
-    def __init__(self, policy: Policy) -> None:
-        self.index = PolicyIndex(policy)
-        self.state = State(memory_s=policy.memory_s)
+    def __init__(self, policy: Policy | AsWas) -> None:
+        self._switches = policy if isinstance(policy, AsWas) else None
+        self.index = policy.index if isinstance(policy, AsWas) else PolicyIndex(policy)
+        self.version = "as-was" if isinstance(policy, AsWas) else self.index.version
+        self.state = State(memory_s=self.index.policy.memory_s)
         self.found: dict[Client, Refusals] = {}
+
+    def switch(self, marker: Event) -> None:
+        """Go on under the policy that the marker names."""
+        if self._switches is not None and (changed := self._switches.after(marker)) is not None:
+            self.index = changed
+            self.state.remember_for(changed.policy.memory_s)
 
     def step(self, event: Event) -> None:
         """Decide, and note what was refused."""
@@ -125,13 +137,17 @@ class _Side:
         return not decided_now and client is not None and refused(index, standing, client, event)
 
 
-def compare(a: Policy, b: Policy, events: Iterable[Event]) -> Compared:
+def compare(a: Policy | AsWas, b: Policy | AsWas, events: Iterable[Event]) -> Compared:
     """One pass. Memory: that of active clients twice, and the evidence of every client."""
     sides = _Side(a), _Side(b)
     seen: dict[Client, Observed] = {}
+    first = last = Instant(0)
     for event in events:
         if event.kind == "policy":
+            for side in sides:
+                side.switch(event)
             continue
+        first, last = first or event.at, max(last, event.at)
         known = seen.get(event.client)
         if known is None:
             known = seen[event.client] = Observed(event.address, event.at)
@@ -150,8 +166,10 @@ def compare(a: Policy, b: Policy, events: Iterable[Event]) -> Compared:
     )
     of_a, of_b = (side.found.values() for side in sides)
     return Compared(
-        a=sides[0].index.version,
-        b=sides[1].index.version,
+        a=sides[0].version,
+        b=sides[1].version,
+        first=first,
+        last=last,
         clients=len(seen),
         refused_a=sum(it.blocks > 0 for it in of_a),
         refused_b=sum(it.blocks > 0 for it in of_b),

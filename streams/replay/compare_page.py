@@ -1,5 +1,7 @@
 """A comparison of two policies as a page, as JSON, and in words."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from streams.model.instant import Instant, rfc3339
@@ -15,7 +17,7 @@ def compare_page(found: Compared, *, names: tuple[str, str]) -> str:
     known = [it for it in found.differences if it.protected]
     rest = [it for it in found.differences if not it.protected]
     parts = [
-        paragraph(f"A is {names[0]}, version {found.a}; B is {names[1]}, version {found.b}.", kind="soft"),
+        paragraph(f"{policies(found, names)} {period(found)}", kind="soft"),
         paragraph(in_words(found), kind="big warn" if known else "big"),
         heading("Known legitimate senders"),
         _table(known) if known else paragraph("None is treated differently."),
@@ -27,15 +29,29 @@ def compare_page(found: Compared, *, names: tuple[str, str]) -> str:
     return page("Two policies over one history", parts)
 
 
+def policies(found: Compared, names: Sequence[str]) -> str:
+    """Which policy is which."""
+    a, b = (
+        name if name == version else f"{name}, version {version}"
+        for name, version in zip(names, (found.a, found.b), strict=True)
+    )
+    return f"A is {a}; B is {b}."
+
+
+def period(found: Compared) -> str:
+    """From when to when the history reaches."""
+    return f"The history: {moment(found.first)} to {moment(found.last)} UTC."
+
+
 def in_words(found: Compared) -> str:
     """The whole in a sentence or two."""
     if not found.differences:
         return f"Same: of {found.clients:,} clients none is refused under one and not under the other."
     known = sum(it.protected for it in found.differences)
     return (
-        f"{len(found.differences):,} of {found.clients:,} clients are refused differently, {known:,} of them "
-        f"known legitimate senders. A refuses {found.refused_a:,} clients and {found.attempts_a:,} attempts, "
-        f"B {found.refused_b:,} clients and {found.attempts_b:,} attempts."
+        f"{len(found.differences):,} of {found.clients:,} clients are refused differently; known legitimate "
+        f"senders among them: {known:,}. A refuses {found.refused_a:,} clients and {found.attempts_a:,} "
+        f"attempts, B {found.refused_b:,} clients and {found.attempts_b:,} attempts."
     )
 
 
@@ -43,6 +59,8 @@ def as_json(found: Compared) -> dict[str, object]:
     """Everything, for a program to read; times in RFC 3339, lengths in seconds."""
     return {
         **{name: getattr(found, name) for name in Compared.__struct_fields__ if name != "differences"},
+        "first": rfc3339(found.first),
+        "last": rfc3339(found.last),
         "same": not found.differences,
         "differences": [
             {
@@ -73,13 +91,16 @@ def _refusals(it: Refusals) -> dict[str, object]:
     }
 
 
-def row(it: Difference) -> tuple[object, ...]:
-    """One client: under which, first refused when, how often and how long under A and under B, by what."""
-    first = min((at for at in (it.a.first, it.b.first) if at is not None), default=None)
+def first_of(it: Difference) -> Instant | None:
+    """When the client is refused for the first time, under either."""
+    return min((at for at in (it.a.first, it.b.first) if at is not None), default=None)
+
+
+def _row(it: Difference) -> tuple[object, ...]:
     return (
         it.client,
         it.where,
-        _moment(first),
+        moment(first_of(it)),
         it.a.attempts,
         it.b.attempts,
         seconds(it.a.blocked_us),
@@ -88,15 +109,24 @@ def row(it: Difference) -> tuple[object, ...]:
     )
 
 
-COLUMNS = ("client", "under", "first (UTC)", "attempts A", "B", "seconds A", "B", "messages")
+_COLUMNS = (
+    "client",
+    "under",
+    "first (UTC)",
+    "attempts A",
+    "attempts B",
+    "seconds A",
+    "seconds B",
+    "messages",
+)
 
 
 def _table(found: list[Difference]) -> str:
     return table(
-        (*COLUMNS, "by", "points", "why"),
+        (*_COLUMNS, "by", "points", "why"),
         (
             (
-                *row(it),
+                *_row(it),
                 "; ".join(dict.fromkeys([*it.a.triggers, *it.b.triggers])),
                 it.legitimacy.score,
                 "; ".join(it.legitimacy.reasons) or "nothing is known",
@@ -106,5 +136,6 @@ def _table(found: list[Difference]) -> str:
     )
 
 
-def _moment(at: Instant | None) -> str:
+def moment(at: Instant | None) -> str:
+    """A time as people write it, in UTC."""
     return "" if at is None else rfc3339(at)[:16].replace("T", " ")

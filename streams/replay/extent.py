@@ -7,8 +7,6 @@ from dataclasses import dataclass
 class Extent:
     """Counted up by a source while it is read."""
 
-    unit: str = "bytes"
-    """`bytes` (as they lie on disk, compressed or not), `rows` or `records`."""
     total: int | None = None
-    """None where nobody knows, such as of standard input."""
+    """Bytes as they lie on disk, rows or records; None where nobody knows, such as of standard input."""
     done: int = 0

@@ -1,39 +1,76 @@
 """JSON lines in blocks → events, fast: a block at once, and line by line only where one cannot be read.
 
-The fast way accepts no line that `decode_event` does not, and leaves to that what it has doubts about.
+A block's times are read first, and its events when it is their turn (`order.Block`). The fast way accepts no
+line that `decode_event` does not, and leaves to that what it has doubts about.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from operator import le, lt
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from streams.errors import InvalidValueError
 from streams.model.client import parse_address
 from streams.model.event import Event
-from streams.model.instant import Instant, parse_instant
+from streams.model.instant import MICROSECONDS, Instant, parse_instant
 from streams.replay.counts import ReadCounts
+from streams.replay.order import Block, put_in_order
 from streams.wire.frames import decode_event
 from streams.wire.postfix import Ignored, Unreadable
 
 _MOST_KNOWN: Final = 200_000
 _LONGEST_LINE: Final = 1 << 20
+_POINT: Final = len("2023-03-13T23:00:31")
+_LENGTH: Final = len("2023-03-13T23:00:31.185246Z")
+_LENGTHS: Final = {_LENGTH}
+NOT_READ: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 
 # an event whose instant is text at first and is then set: the wire codec's own way costs twice the rest
 _TEXTUAL: Final[Any] = msgspec.defstruct(
     "_TextualEvent", [("at", str)], bases=(Event,), frozen=False, gc=False, kw_only=True
 )
 _EVENTS: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(_TEXTUAL)
-_seconds: Final[dict[str, int]] = {}
-_addresses: Final[set[str]] = set()
+_FRACTIONS: Final = msgspec.json.Decoder(list[int])
 
 
-class _WhenWho(msgspec.Struct, gc=False):
+class When(msgspec.Struct, gc=False):
+    """What a line says of its time."""
+
     at: str
+
+
+class WhenWho(When, gc=False):
+    """And of whose it is."""
+
     client: str
 
 
-_WHEN_WHO: Final = msgspec.json.Decoder(_WhenWho)
+WHEN: Final = msgspec.json.Decoder(When)
+WHEN_WHO: Final = msgspec.json.Decoder(WhenWho)
+
+W = TypeVar("W", bound=When)
+
+
+_seconds: Final[dict[str, int]] = {}
+"""`2023-03-13T23:00:31` → microseconds, less a million; only saves work."""
+_addresses: Final[dict[str, str]] = {}
+"""Canonical addresses, each one text however often it is read."""
+
+
+class Stamps(NamedTuple):
+    """The times of a block."""
+
+    ats: Sequence[int] | None
+    """Of each line; None where not every line has one."""
+    first: int
+    """As of `Block`."""
+    newest: int
+    strict: bool
+    """Whether each is after the one before."""
 
 
 def blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -54,96 +91,78 @@ def blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(held)
 
 
-def events_of(block: bytes, counts: ReadCounts) -> tuple[list[Event], int]:
-    """The events of a block in their order, and the latest time that any of its lines names.
+def block_of_lines(content: bytes, counts: ReadCounts) -> Block:
+    """The block's events, to be made when it is their turn; lines that are no events are counted then."""
+    _, stamps = looked_at(content, WHEN)
+    return Block(stamps.first, stamps.newest, partial(events_of, content, stamps, counts))
 
-    Lines that are no events are counted.
-    """
+
+def looked_at(content: bytes, decoder: "msgspec.json.Decoder[W]") -> tuple[list[W] | None, Stamps]:
+    """What `decoder` finds in each line, and their times; None where it does not in every one."""
     try:
-        events = _EVENTS.decode_lines(block)
-        ats = microseconds([event.at for event in events])
-        _check({event.address for event in events})
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return _one_by_one(block, counts)
-    for event, at in zip(events, ats, strict=True):
-        event.at = at
+        found: list[W] = decoder.decode_lines(content)
+        if len(found) == content.count(b"\n") + (not content.endswith(b"\n")):
+            return found, _stamps(microseconds([it.at for it in found]))
+    except NOT_READ:
+        pass
+    newest = 0
+    for line in lines_of(content):
+        try:
+            newest = max(newest, parse_instant(WHEN.decode(line).at))
+        except NOT_READ:
+            continue
+    return None, Stamps(None, 0, newest, strict=False)
+
+
+def _stamps(ats: Sequence[int]) -> Stamps:
+    if not ats:
+        return Stamps(ats, 0, 0, strict=True)
+    if all(map(lt, ats, islice(ats, 1, None))):
+        return Stamps(ats, ats[0], ats[-1], strict=True)
+    in_order = all(map(le, ats, islice(ats, 1, None)))
+    return Stamps(ats, ats[0] if in_order else 0, max(ats), strict=False)
+
+
+def events_of(content: bytes, stamps: Stamps, counts: ReadCounts) -> list[Event]:
+    """The events of a block, put in order."""
+    ats = None if stamps.ats is None else list(map(Instant, stamps.ats))
+    events, _ = events_and_lines(content, ats, counts)
+    return events if stamps.strict else put_in_order(events)
+
+
+def events_and_lines(
+    content: bytes, ats: Sequence[int] | None, counts: ReadCounts
+) -> tuple[list[Event], Sequence[int]]:
+    """The events of lines whose times are `ats`, and the number of the line of each, from 0."""
+    if ats is None:
+        return _one_by_one(content, counts)
+    try:
+        events = _EVENTS.decode_lines(content)
+        try:
+            _fill(events, ats)
+        except KeyError:
+            _learn_addresses({event.address for event in events})
+            _fill(events, ats)
+    except NOT_READ:
+        return _one_by_one(content, counts)
     counts.read += len(events)
     counts.events += len(events)
-    return events, max(ats, default=0)
+    return events, range(len(events))
 
 
-def when_who(block: bytes) -> tuple[Sequence[bytes], list[str], int]:
-    """The lines of a block, the client of each, and the latest time that any names.
-
-    Lines without a time and a client come with an empty client.
-    """
-    lines = block.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    try:
-        found = _WHEN_WHO.decode_lines(block)
-        if len(found) == len(lines):
-            newest = max(microseconds([it.at for it in found]), default=0)
-            return lines, [it.client for it in found], newest
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        pass
-    clients, newest = [], 0
-    for line in lines:
-        try:
-            it = _WHEN_WHO.decode(line)
-            newest = max(newest, parse_instant(it.at))
-            clients.append(it.client)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            clients.append("")
-    return lines, clients, newest
+def _fill(events: list[Any], ats: Sequence[int]) -> None:
+    """Times and addresses; the same text for the same address is found faster in the engine's tables."""
+    known = _addresses
+    for event, at in zip(events, ats, strict=True):
+        event.at = at
+        event.address = address = known[event.address]
+        if event.client == address:
+            event.client = address
 
 
-def microseconds(texts: Sequence[str]) -> list[Instant]:
-    """Instants of these texts, each as `parse_instant` reads it; `ValueError` where one is none."""
-    tails = [text[20:] for text in texts]
-    together = "".join(tails)
-    if (
-        len(together) == 7 * len(texts)
-        and together.isascii()
-        and together.count("Z") == len(texts)
-        and together.replace("Z", "").isdigit()
-    ):
-        for _ in range(2):
-            try:
-                return [
-                    Instant(_seconds[text[:20]] + int(tail[:6]))
-                    for text, tail in zip(texts, tails, strict=True)
-                ]
-            except KeyError:
-                _learn(texts)
-    return [Instant(parse_instant(text)) for text in texts]
-
-
-def _learn(texts: Sequence[str]) -> None:
-    if len(_seconds) > _MOST_KNOWN:
-        _seconds.clear()
-    for second in {text[:20] for text in texts}:
-        if second[19:] == ".":
-            _seconds[second] = int(parse_instant(f"{second}000000Z"))
-
-
-def _check(addresses: set[str]) -> None:
-    """`ValueError` where one is not in canonical form."""
-    unknown = addresses - _addresses
-    if not unknown:
-        return
-    if len(_addresses) > _MOST_KNOWN:
-        _addresses.clear()
-    for address in unknown:
-        if parse_address(address) != address:
-            raise ValueError(address)
-    _addresses.update(unknown)
-
-
-def _one_by_one(block: bytes, counts: ReadCounts) -> tuple[list[Event], int]:
-    found: list[Event] = []
-    lines, _, newest = when_who(block)
-    for line in lines:
+def _one_by_one(content: bytes, counts: ReadCounts) -> tuple[list[Event], list[int]]:
+    events, numbers = list[Event](), list[int]()
+    for number, line in enumerate(lines_of(content)):
         if not line or line.isspace():
             counts.took(Ignored("empty"))
             continue
@@ -153,5 +172,54 @@ def _one_by_one(block: bytes, counts: ReadCounts) -> tuple[list[Event], int]:
             counts.took(Unreadable(error.what[:80]))
             continue
         counts.took([event])
-        found.append(event)
-    return found, newest
+        events.append(event)
+        numbers.append(number)
+    return events, numbers
+
+
+def lines_of(content: bytes) -> list[bytes]:
+    """Lines without their ends; the last may lack it."""
+    lines = content.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def microseconds(texts: Sequence[str]) -> list[int]:
+    """The instants of these texts, each as `parse_instant` reads it; `ValueError` where one is none."""
+    if set(map(len, texts)) == _LENGTHS:
+        count, together = len(texts), "".join(texts)
+        parts = together.replace("Z", ".").split(".")
+        digits = "".join(parts[1::2])
+        if (
+            len(parts) == 2 * count + 1
+            and together[_POINT::_LENGTH] == "." * count
+            and together[_LENGTH - 1 :: _LENGTH] == "Z" * count
+            and digits.isdigit()
+            and digits.isascii()
+        ):
+            # with a digit before each: JSON allows no zeros to lead
+            fractions = _FRACTIONS.decode(f"[1{',1'.join(parts[1::2])}]")
+            seconds = parts[:-1:2]
+            with suppress(KeyError):
+                return [_seconds[it] + us for it, us in zip(seconds, fractions, strict=True)]
+            _learn(seconds)
+            return [_seconds[it] + us for it, us in zip(seconds, fractions, strict=True)]
+    return [int(parse_instant(text)) for text in texts]
+
+
+def _learn(seconds: Iterable[str]) -> None:
+    if len(_seconds) > _MOST_KNOWN:
+        _seconds.clear()
+    for second in set(seconds):
+        _seconds[second] = parse_instant(f"{second}.000000Z") - MICROSECONDS
+
+
+def _learn_addresses(addresses: set[str]) -> None:
+    """`ValueError` where one is not in canonical form."""
+    if len(_addresses) > _MOST_KNOWN:
+        _addresses.clear()
+    for address in addresses:
+        if parse_address(address) != address:
+            raise ValueError(address)
+        _addresses.setdefault(address, address)

@@ -17,8 +17,8 @@ from streams.model.event import Event
 from streams.model.instant import Instant
 from streams.replay.counts import ReadCounts
 from streams.replay.extent import Extent
-from streams.replay.json_lines import events_of
-from streams.replay.order import Batch, Batches, BlockOrder, Source, event_order, merged
+from streams.replay.json_lines import block_of_lines
+from streams.replay.order import Batch, Batches, BlockOrder, Source, block_of, event_order, merged
 from streams.topics import EVENTS
 
 _AT_ONCE: Final = 200
@@ -34,7 +34,7 @@ class KafkaRange:
         self._settings = settings
         self._start, self._end = start, end
         self._counts = counts
-        self.extent = Extent("records")
+        self.extent = Extent()
 
     def batches(self) -> Batches:
         """The range as one history."""
@@ -57,10 +57,10 @@ class KafkaRange:
             consumer.assign([TopicPartition(EVENTS, number, begins)])
             order = BlockOrder()
             for frames in self._frames(consumer, number):
-                events, _ = events_of(b"".join(frames), self._counts)
+                events = block_of_lines(b"".join(frames), self._counts).events()
                 within = [it for it in events if self._start <= it.at < self._end]
-                yield order.add(within, max((it.at for it in within), default=0))
-            yield order.rest()
+                yield from order.add(block_of(within, max((it.at for it in within), default=0)))
+            yield from order.rest()
         finally:
             consumer.close()
 

@@ -1,13 +1,14 @@
 """Puts what comes almost in order of time into that order, in bounded memory."""
 
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heapreplace
 from itertools import pairwise
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from streams.model.event import Event
-from streams.model.instant import MICROSECONDS
+from streams.model.instant import MICROSECONDS, Instant
 
 T = TypeVar("T")
 
@@ -66,35 +67,65 @@ class Batch(NamedTuple, Generic[T]):
 Batches = Iterator[Batch[Event]]
 
 
+class Block(NamedTuple):
+    """A part of a source of which the times are known; its events are made only when it is their turn.
+
+    So what waits for others is small, and events are judged while the processor has them at hand.
+    """
+
+    first: int
+    """Time of its first event where they come in order, and `newest` is that of its last; else 0."""
+    newest: int
+    """Latest time that anything in it names."""
+    events: Callable[[], list[Event]]
+    """Makes its events, put in order."""
+
+
 class BlockOrder:
     """As `TimeOrder`, for events that come many at once; the order is the same where nothing is late."""
 
     def __init__(self) -> None:
         self._held: list[Event] = []
+        """In order, and before all that is unread."""
+        self._unread: deque[Block] = deque()
+        """Blocks in order, each after the one before."""
         self._newest = 0
 
-    def add(self, events: list[Event], newest: int) -> Batch[Event]:
-        """Take in a block whose latest time is `newest`; what nothing can come before any more."""
-        self._newest = max(self._newest, newest)
-        held = self._held
-        _put_in_order(events)
-        if held and events and held[-1].at >= events[0].at:
-            held += events
-            held.sort(key=event_order)
+    def add(self, block: Block) -> Batches:
+        """Take in a block; what nothing can come before any more. In how many batches, and their `upto`,
+        depends on the times of blocks alone."""
+        first, newest = block.first, self._newest
+        if first > newest or (first and first == newest and first % 1000 == 0):
+            self._unread.append(block)
         else:
-            held += events
-        upto = self._newest - LATENESS_US
-        cut = bisect_left(held, upto, key=_at)
-        self._held = held[cut:]
-        return Batch(held[:cut], upto)
+            self._mix(block.events())
+        self._newest = max(newest, block.newest)
+        return self._before(self._newest - LATENESS_US)
 
-    def rest(self) -> Batch[Event]:
+    def rest(self) -> Batches:
         """Everything that is left."""
-        held, self._held = self._held, []
-        return Batch(held, self._newest)
+        return self._before(self._newest + 1)
+
+    def _mix(self, events: list[Event]) -> None:
+        held = self._held
+        for block in self._unread:
+            held += block.events()
+        self._unread.clear()
+        place = bisect_left(held, events[0].at, key=_at) if events else len(held)
+        after = held[place:]
+        held[place:] = sorted(after + events, key=event_order) if after else events
+
+    def _before(self, end: int) -> Batches:
+        held, unread = self._held, self._unread
+        cut = bisect_left(held, end, key=_at)
+        self._held = held[cut:]
+        yield Batch(held[:cut], min(end, unread[0].first) if unread else end)
+        while unread and unread[0].newest < end:
+            events = unread.popleft().events()
+            yield Batch(events, min(end, unread[0].first) if unread else end)
 
 
-def _at(event: Event) -> int:
+def _at(event: Event) -> Instant:
     return event.at
 
 
@@ -104,17 +135,24 @@ def event_order(event: Event) -> tuple[int, str]:
     return at, event.id if at % 1000 else ""
 
 
-def _put_in_order(events: list[Event]) -> None:
+def block_of(events: list[Event], newest: int) -> Block:
+    """A block of events that are there already."""
+    return Block(0, newest, lambda: put_in_order(events))
+
+
+def put_in_order(events: list[Event]) -> list[Event]:
+    """The same list, sorted by `event_order`."""
     ats = [event.at for event in events]
     if sorted(ats) != ats:
         events.sort(key=event_order)
-        return
+        return events
     if len(set(ats)) == len(ats):
-        return
+        return events
     tied = [n for n, (a, b) in enumerate(pairwise(ats)) if a == b and a % 1000]
     for place in tied:
         first, last = bisect_left(ats, ats[place]), bisect_right(ats, ats[place])
         events[first:last] = sorted(events[first:last], key=event_order)
+    return events
 
 
 class Source(NamedTuple, Generic[T]):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from streams.charts import STYLE
 
 _STYLE = """
-body { font:15px/1.45 system-ui,sans-serif; color:var(--ink); max-width:1080px; margin:0 auto; padding:16px; }
+body { font:15px/1.45 system-ui,sans-serif; color:var(--ink); max-width:1200px; margin:0 auto; padding:16px; }
 h1 { font-size:24px; margin:0 0 4px; } h2 { font-size:18px; margin:28px 0 6px; } p { margin:6px 0; }
 .wide { overflow-x:auto; } table { border-collapse:collapse; font-size:13px; width:100%; }
 th, td { text-align:left; padding:4px 10px 4px 0; border-bottom:1px solid var(--faint); vertical-align:top; }
@@ -14,7 +14,14 @@ td.n, th.n { text-align:right; } td { overflow-wrap:break-word; } .soft { color:
 td:first-child { min-width:9em; } td.s { white-space:nowrap; } td:not(.n):last-child { min-width:20em; }
 .big { font-size:17px; padding:10px 14px; border-left:4px solid var(--c3); background:#f3f8f5; }
 .warn { border-left-color:var(--c2); background:#fdf6ee; } figure { margin:8px 0; }
-.small { display:none; } @media (max-width:640px) { .small { display:block; } .large { display:none; } }
+.small { display:none; } @media (max-width:640px) {
+.small { display:block; } .large { display:none; } thead { display:none; }
+table, tbody { display:block; } tr { display:block; padding:7px 0; border-bottom:1px solid var(--faint); }
+td, td.n, td.s { display:inline-block; border:0; padding:0 12px 0 0; text-align:left; }
+td { overflow-wrap:anywhere; }
+td:first-child { display:block; font-weight:600; padding:0 0 2px; }
+td:not(.n):last-child { display:block; padding:2px 0 0; }
+td:not(:first-child)::before { content:attr(data-of) " "; color:#5b6673; } }
 @media print { .wide { overflow:visible; } }
 """
 
@@ -47,7 +54,7 @@ def heading(said: str) -> str:
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table that scrolls in itself where the screen is narrow; numbers stand to the right."""
+    """A table, numbers to the right; on a narrow screen each row is a block of named values."""
     lines = list(rows)
     numeric = [all(isinstance(row[n], int) for row in lines) and bool(lines) for n in range(len(names))]
     kinds = [' class="n"' if it else "" for it in numeric]
@@ -55,8 +62,9 @@ def table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     body = "".join(
         "<tr>"
         + "".join(
-            f"<td{kind or _short(it)}>{f'{it:,}' if isinstance(it, int) else text(it)}</td>"
-            for it, kind in zip(row, kinds, strict=True)
+            f'<td{kind or _short(it)} data-of="{text(name)}">'
+            f"{f'{it:,}' if isinstance(it, int) else text(it)}</td>\n"
+            for it, kind, name in zip(row, kinds, names, strict=True)
         )
         + "</tr>"
         for row in lines

@@ -1,20 +1,22 @@
 """JSON lines replayed by several processes, each with its share of the clients: the same output, sooner.
 
-A client's decisions depend on its own events and on how far the history has come. So the parent cuts the
-history into blocks and gives each child its clients' lines of every block, with the latest time that any line
-names; so each child orders, releases and forgets just as one process alone would. What they decide comes back
-with its place in that order. A block is under way at most `_AHEAD` times, which bounds the memory.
+A client's decisions depend on its own events and on how far the history has come. So the parent reads whose
+each line is and when it happened, and gives each child its clients' lines of every block with the times of
+the whole block; so each child orders, releases and forgets just as one process alone would. What they decide
+comes back with its place in that order. A block is under way at most `_AHEAD` times, which bounds the memory.
 """
 
 import gc
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import compress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import Any, Final
-from zlib import crc32
+from typing import Any, Final, NamedTuple
 
 from streams.engine.step import Outcome
 from streams.errors import UnavailableError
@@ -23,16 +25,26 @@ from streams.model.event import Event
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
 from streams.replay.counts import ReadCounts
-from streams.replay.json_lines import blocks, events_of, when_who
-from streams.replay.order import Batches, BlockOrder, event_order
+from streams.replay.json_lines import (
+    NOT_READ,
+    WHEN,
+    WHEN_WHO,
+    blocks,
+    events_and_lines,
+    lines_of,
+    looked_at,
+)
+from streams.replay.order import Batches, Block, BlockOrder, event_order, put_in_order
 from streams.replay.run import decide
 from streams.wire.frames import decode_decision, decode_warning, encode
 
 _AHEAD: Final = 4
-_MOST_CLIENTS: Final = 2_000_000
+_MOST_JOBS: Final = 64
+_IS: Final = [bytes(it == share for it in range(256)) for share in range(_MOST_JOBS)]
+"""Of each child which of all it is, as a table for `bytes.translate`."""
 
-Place = tuple[tuple[int, str], int, int]
-"""Order, block and line of an event: where it stands among all of its batch."""
+Place = tuple[Any, ...]
+"""Where an event stands in the whole history, or among those that are answered together with it."""
 Found = tuple[Place, list[tuple[bool, bytes]]]
 """Outcomes as they are on the wire, each with whether it is a decision: the same object comes of it again."""
 
@@ -41,9 +53,31 @@ def replay_lines(
     policy: Policy, chunks: Iterable[bytes], counts: ReadCounts, *, jobs: int
 ) -> Iterator[list[Outcome]]:
     """What `decide` yields for these JSON lines, event by event."""
-    children = [_Child(policy) for _ in range(jobs)]
+    children = [Child(_decide_lines, policy) for _ in range(jobs)]
+    yield from ended(children, _shared(children, chunks, counts))
+
+
+class Child:
+    """One process, which does this work with its end of a pipe and what is given."""
+
+    def __init__(self, work: Callable[..., None], *given: object) -> None:
+        context = get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self._process = context.Process(target=work, args=(theirs, *given), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def end(self) -> None:
+        """Stop it, whatever it is at."""
+        self._process.terminate()
+        self._process.join(5)
+        self.pipe.close()
+
+
+def ended(children: list[Child], decided: Iterator[list[Outcome]]) -> Iterator[list[Outcome]]:
+    """The same; then the processes are ended. `UnavailableError` where one ended before its time."""
     try:
-        yield from _shared(children, chunks, counts)
+        yield from decided
     except (EOFError, OSError) as error:
         raise UnavailableError(
             "a process of the replay ended before its time", try_next="--jobs 1"
@@ -53,121 +87,163 @@ def replay_lines(
             child.end()
 
 
-class _Child:
-    """One process; its answers are read by a thread, so that neither waits for the other to read."""
+class _Answers:
+    """A child's answers, read by a thread, so that neither waits for the other to read."""
 
-    def __init__(self, policy: Policy) -> None:
-        context = get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, policy), daemon=True)
-        self._process.start()
-        theirs.close()
-        self._answers: SimpleQueue[Any] = SimpleQueue()
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._given: SimpleQueue[Any] = SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()
 
-    def send(self, what: object) -> None:
-        self._pipe.send(what)
-
-    def answer(self) -> Any:
-        found = self._answers.get()
+    def next(self) -> Any:
+        found = self._given.get()
         if isinstance(found, Exception):
             raise found
         return found
 
-    def end(self) -> None:
-        self._process.terminate()
-        self._process.join(5)
-        self._pipe.close()
-
     def _read(self) -> None:
         try:
             while True:
-                self._answers.put(self._pipe.recv())
+                self._given.put(self._pipe.recv())
         except (EOFError, OSError) as error:
-            self._answers.put(error)
+            self._given.put(error)
 
 
-def _shared(children: list[_Child], chunks: Iterable[bytes], counts: ReadCounts) -> Iterator[list[Outcome]]:
-    jobs = len(children)
-    shares: dict[str, int] = {}
+class _Part(NamedTuple):
+    """A child's lines of a block."""
+
+    content: bytes
+    numbers: bytes
+    """Of each line its number in the block, as an array of `I`; empty where times tell lines apart."""
+    ats: bytes | None
+    """Of each line its time, as an array of `q`; None where not all are known."""
+    first: int
+    newest: int
+    strict: bool
+    """These three as of the whole block's `Stamps`."""
+
+
+def _shared(children: list[Child], chunks: Iterable[bytes], counts: ReadCounts) -> Iterator[list[Outcome]]:
+    answers = [_Answers(child.pipe) for child in children]
     under_way = 0
-    for block in blocks(chunks):
-        lines, clients, newest = when_who(block)
-        parts: list[list[bytes]] = [[] for _ in children]
-        numbers: list[list[int]] = [[] for _ in children]
-        for number, (line, client) in enumerate(zip(lines, clients, strict=True)):
-            share = shares.get(client)
-            if share is None:
-                if len(shares) > _MOST_CLIENTS:
-                    shares.clear()
-                share = shares[client] = crc32(client.encode("utf-8", "surrogatepass")) % jobs
-            parts[share].append(line)
-            numbers[share].append(number)
-        for child, part, mine in zip(children, parts, numbers, strict=True):
-            child.send((b"\n".join(part), mine, newest))
+    for content in blocks(chunks):
+        for child, part in zip(children, parts_of(content, len(children)), strict=True):
+            child.pipe.send(part)
         under_way += 1
         if under_way > _AHEAD:
-            yield from _answers(children)
+            yield from _answered(answers)
             under_way -= 1
     for child in children:
-        child.send(None)
+        child.pipe.send(None)
     for _ in range(under_way + 1):
-        yield from _answers(children)
-    for child in children:
-        counts.add(child.answer())
+        yield from _answered(answers)
+    for it in answers:
+        counts.add(it.next())
 
 
-def _answers(children: list[_Child]) -> Iterator[list[Outcome]]:
-    """What all children decided about one batch, in the order of its events."""
+def parts_of(content: bytes, jobs: int) -> Iterator[_Part]:
+    """Each child's part of a block."""
+    lines = lines_of(content)
+    found, stamps = looked_at(content, WHEN_WHO)
+    if found is None:
+        _, stamps = looked_at(content, WHEN)
+    clients = map(_client, lines) if found is None else [it.client for it in found]
+    whose = bytes([hash(client) % jobs for client in clients])
+    for share in range(jobs):
+        mine = whose.translate(_IS[share])
+        yield _Part(
+            b"\n".join((*compress(lines, mine), b"")),
+            b"" if stamps.strict else array("I", compress(range(len(lines)), mine)).tobytes(),
+            None if stamps.ats is None else array("q", compress(stamps.ats, mine)).tobytes(),
+            stamps.first,
+            stamps.newest,
+            stamps.strict,
+        )
+
+
+def _client(line: bytes) -> str:
+    """Empty where the line names none, or is none."""
+    try:
+        return WHEN_WHO.decode(line).client
+    except NOT_READ:
+        return ""
+
+
+def _answered(answers: list[_Answers]) -> Iterator[list[Outcome]]:
+    """What all children decided about one block, in the order of its events."""
     found: list[Found] = []
-    for child in children:
-        found += child.answer()
-    found.sort(key=lambda it: it[0])
+    for it in answers:
+        found += it.next()
+    found.sort(key=place_of)
     for _, outcomes in found:
-        yield [decode_decision(it) if decision else decode_warning(it) for decision, it in outcomes]
+        yield unpacked(outcomes)
 
 
-class _Placed:
+def place_of(found: Found) -> Place:
+    """By which they are merged."""
+    return found[0]
+
+
+def packed(outcomes: list[Outcome]) -> list[tuple[bool, bytes]]:
+    """As they are sent."""
+    return [(isinstance(it, Decision), encode(it)) for it in outcomes]
+
+
+def unpacked(outcomes: list[tuple[bool, bytes]]) -> list[Outcome]:
+    """As they were."""
+    return [decode_decision(it) if decision else decode_warning(it) for decision, it in outcomes]
+
+
+class Placed:
     """A child's blocks as batches; knows where each event stood whose stamp and id do not say it."""
 
     def __init__(self, pipe: Connection) -> None:
         self.counts = ReadCounts()
+        self.found: list[Found] = []
+        """What was decided about the block that is under way."""
         self._pipe = pipe
         self._places: dict[int, tuple[int, int]] = {}
 
     def batches(self) -> Batches:
-        order, block = BlockOrder(), 0
-        while (given := self._pipe.recv()) is not None:
-            content, numbers, newest = given
-            before = self.counts.read
-            events, _ = events_of(content, self.counts) if content else ([], 0)
-            if self.counts.read - before == len(events) == len(numbers):
-                named = zip(numbers, events, strict=True)
-            else:
-                named = zip(range(len(events)), events, strict=True)
-            self._places |= {id(event): (block, n) for n, event in named if not event.at % 1000}
-            batch = order.add(events, newest)
-            yield batch
-            if self._places:
-                for event in batch.items:
-                    self._places.pop(id(event), None)
-            block += 1
-        yield order.rest()
+        order, number = BlockOrder(), 0
+        part: _Part | None
+        while (part := self._pipe.recv()) is not None:
+            yield from self._gone_through(
+                order.add(Block(part.first, part.newest, partial(self._events, part, number)))
+            )
+            number += 1
+        yield from self._gone_through(order.rest())
 
     def place(self, event: Event) -> Place:
         return event_order(event), *self._places.get(id(event), (0, 0))
 
+    def _events(self, part: _Part, number: int) -> list[Event]:
+        ats = None if part.ats is None else array("q", part.ats)
+        events, lines = events_and_lines(part.content, ats, self.counts)
+        numbers = array("I", part.numbers)
+        self._places |= {
+            id(event): (number, numbers[line] if numbers else line)
+            for event, line in zip(events, lines, strict=True)
+            if not event.at % 1000
+        }
+        return events if part.strict else put_in_order(events)
 
-def _packed(outcome: Outcome) -> tuple[bool, bytes]:
-    return isinstance(outcome, Decision), encode(outcome)
+    def _gone_through(self, batches: Batches) -> Batches:
+        for batch in batches:
+            yield batch
+            if self._places:
+                for event in batch.items:
+                    self._places.pop(id(event), None)
+        self._pipe.send(self.found)
+        self.found = []
 
 
-def _work(pipe: Connection, policy: Policy) -> None:
+def _decide_lines(pipe: Connection, policy: Policy) -> None:
     gc.disable()
-    placed = _Placed(pipe)
+    placed = Placed(pipe)
     try:
         for _, found in decide(PolicyIndex(policy), placed.batches()):
-            pipe.send([(placed.place(event), list(map(_packed, outcomes))) for event, outcomes in found])
+            placed.found += [(placed.place(event), packed(outcomes)) for event, outcomes in found]
         pipe.send(placed.counts)
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         os._exit(1)

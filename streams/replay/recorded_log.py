@@ -14,7 +14,9 @@ from streams.errors import UnavailableError
 from streams.model.decision import Decision, Evidence
 from streams.model.event import Event
 from streams.model.instant import Instant
+from streams.topics import DECISIONS, EVENTS
 
+_NEVER: Final = 1 << 62
 _OFFSETS_AT_ONCE: Final = 50_000
 _TEXT: Final = "toString(address)"
 _ADDRESS: Final = f"if(startsWith({_TEXT}, '::ffff:'), substring({_TEXT}, 8), {_TEXT})"
@@ -33,6 +35,14 @@ _EVIDENCE: Final = [f"evidence_{it}" for it in Evidence.__struct_fields__]
 _DECISION_FIELDS: Final = [
     it for it in Decision.__struct_fields__ if it not in ("at", "until", "address", "evidence")
 ]
+
+
+_LIVES: Final = f"""
+SELECT topic, epoch, min(toUnixTimestamp64Micro(started)) FROM sink_epochs
+WHERE topic IN ('{EVENTS}', '{DECISIONS}') GROUP BY topic, epoch ORDER BY topic, epoch
+"""  # noqa: S608
+_TOGETHER_US: Final = 5_000_000
+"""The sink meets the new topics of a new broker within this time."""
 
 
 class Stretch(NamedTuple):
@@ -98,20 +108,26 @@ class RecordedLog:
                 yield offset, [it for it in events if (offset, it.id) not in aside]
 
     def decisions(self, stretch: Stretch) -> list[Recorded]:
-        """What was decided in the partition up to the stretch's end, in the order of the record."""
-        place = {"epoch": stretch.epoch, "partition": stretch.partition, "ends": stretch.ends}
+        """What was decided in the partition up to the stretch's end, in the order of the record: without what
+        another broker had, of which the worker could not know."""
+        place = {
+            "epoch": stretch.epoch,
+            "partition": stretch.partition,
+            "ends": stretch.ends,
+            "others": self._lives_of_others(stretch.epoch) or [0],
+        }
         offsets = dict(
             self._rows(
                 "SELECT id, min(kafka_offset) FROM events WHERE kafka_epoch = %(epoch)s AND "
                 "kafka_partition = %(partition)s AND id IN (SELECT event FROM decisions WHERE "
-                "kafka_partition = %(partition)s) GROUP BY id",
+                "kafka_partition = %(partition)s AND kafka_epoch NOT IN %(others)s) GROUP BY id",
                 place,
             )
         )
         columns = ", ".join((_AT, "toUnixTimestamp64Micro(until)", _ADDRESS, *_EVIDENCE, *_DECISION_FIELDS))
         rows = self._rows(
             f"SELECT {columns} FROM decisions WHERE kafka_partition = %(partition)s "  # noqa: S608
-            "ORDER BY kafka_epoch, kafka_offset",
+            "AND kafka_epoch NOT IN %(others)s ORDER BY kafka_epoch, kafka_offset",
             place,
         )
         found = []
@@ -130,6 +146,17 @@ class RecordedLog:
             {"epoch": stretch.epoch, "partition": stretch.partition, "ends": stretch.ends},
         )
         return [(int(offset), str(detail)) for offset, detail in rows]
+
+    def _lives_of_others(self, epoch: int) -> list[int]:
+        """Lives of the decisions that were over when this life of the events began, or began after it."""
+        begun: dict[str, dict[int, int]] = {EVENTS: {}, DECISIONS: {}}
+        for topic, number, at in self._rows(_LIVES, {}):
+            begun[str(topic)][int(number)] = int(at)
+        if epoch not in begun[EVENTS]:
+            return []
+        start, end = begun[EVENTS][epoch], begun[EVENTS].get(epoch + 1, _NEVER)
+        lives = begun[DECISIONS]
+        return [it for it in lives if lives.get(it + 1, _NEVER) <= start + _TOGETHER_US or lives[it] >= end]
 
     def _set_aside(self, stretch: Stretch) -> set[tuple[int, str]]:
         """(offset, event id) of events that the worker made dead letters of; the sink stored them."""

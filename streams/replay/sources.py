@@ -18,7 +18,7 @@ from streams.model.instant import Instant
 from streams.replay.counts import ReadCounts
 from streams.replay.extent import Extent
 from streams.replay.files import chunks
-from streams.replay.json_lines import blocks, events_of
+from streams.replay.json_lines import block_of_lines, blocks
 from streams.replay.order import (
     LATENESS_US,
     Batch,
@@ -168,8 +168,8 @@ def _when(line: bytes, json: bool, zone: tzinfo, reference: Instant) -> int:
 def _json_batches(parts: Iterable[bytes], counts: ReadCounts) -> Batches:
     order = BlockOrder()
     for block in blocks(parts):
-        yield order.add(*events_of(block, counts))
-    yield order.rest()
+        yield from order.add(block_of_lines(block, counts))
+    yield from order.rest()
 
 
 def _log_batches(logs: Sequence[_Opened], source: Any) -> Batches:

@@ -34,9 +34,8 @@ def cautions(tuned: Tuned) -> list[str]:
     """What to bear in mind before believing it."""
     said = []
     if tuned.span_s < LONG_ENOUGH_S:
-        days = tuned.span_s / 86_400
         said.append(
-            f"The history is {days:.1f} days long: a month-end, a newsletter or a new partner may be "
+            f"The history is {length(tuned.span_s)} long: a month-end, a newsletter or a new partner may be "
             "busier than anything it shows. Try the limits in shadow first."
         )
     hurt = tuned.weighed[tuned.recommended].hurt
@@ -68,8 +67,8 @@ def tune_page(tuned: Tuned) -> str:
                 "abusive stopped",
                 "legitimate hurt",
                 "refused: abusive",
-                "legitimate",
-                "unclear",
+                "refused: legitimate",
+                "refused: unclear",
                 "blocks",
             ),
             (_setting_row(tuned, number) for number in outstanding(tuned)),
@@ -141,7 +140,15 @@ def _client_row(client: str, seen: Observed, thought: Legitimacy) -> tuple[objec
 def _did(opening: str, found: Weighed) -> str:
     refused = found.refused
     return (
-        f"{opening} {found.clients['abusive']:,} abusive clients stopped, {refused['abusive']:,} of their "
-        f"attempts refused; {found.clients['protected']:,} legitimate clients hurt, "
-        f"{refused['protected']:,} of their attempts refused."
+        f"{opening} abusive clients stopped {found.clients['abusive']:,}, attempts of theirs refused "
+        f"{refused['abusive']:,}; legitimate clients hurt {found.clients['protected']:,}, attempts of theirs "
+        f"refused {refused['protected']:,}."
     )
+
+
+def length(seconds: float) -> str:
+    """How long a history is: `2.0 days`, `5.5 hours`, `14 minutes`."""
+    for unit, name in ((86_400, "days"), (3600, "hours")):
+        if seconds >= 1.95 * unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds / 60:.0f} minutes" if seconds >= 119 else f"{seconds:.0f} seconds"

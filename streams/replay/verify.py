@@ -68,19 +68,41 @@ MAX_KEPT: Final = 1000
 class MarkedPolicies:
     """The policies that the markers of one stretch name, as the ledger asks for them."""
 
-    def __init__(self, as_was: AsWas, markers: Sequence[tuple[int, str]], stretch: Stretch) -> None:
+    def __init__(
+        self,
+        as_was: AsWas,
+        markers: Sequence[tuple[int, str]],
+        stretch: Stretch,
+        recorded: Sequence[Recorded],
+    ) -> None:
         self._as_was = as_was
         self._versions: dict[int, str] = {}
         self.missing = ""
         """The first policy that was asked for and is not recorded."""
-        before = -1
+        before, unmarked = -1, min((offset for offset, _ in markers), default=_ALWAYS)
         for offset, detail in markers:
             number, _, rest = detail.partition(" ")
             if number.isascii() and number.isdigit():
                 self._versions.setdefault(int(number), rest.partition(" ")[2])
                 if offset < stretch.begins:
                     before = max(before, int(number))
-        self.current = (before, self.at(before)) if before >= 0 else as_was.as_of(stretch.begins_at)
+        if before >= 0:
+            self.current = before, self.at(before)
+        else:
+            self.current = self._named(stretch, unmarked, recorded) or as_was.as_of(stretch.begins_at)
+
+    def _named(
+        self, stretch: Stretch, unmarked: int, recorded: Sequence[Recorded]
+    ) -> tuple[int, PolicyIndex] | None:
+        """What decisions from before any marker say that they were made by. What happened before a change can
+        have been judged after it: a log may be older than the policy."""
+        version = next(
+            (it.decision.policy for it in recorded if stretch.begins <= it.offset < unmarked), None
+        )
+        index = None if version is None else self._as_was.of_version(version)
+        if index is None:
+            return None
+        return min((number for number, it in self._versions.items() if it == version), default=0), index
 
     def at(self, number: int, timeout_s: float = 0.0) -> PolicyIndex:
         """The policy of this change."""
@@ -108,8 +130,9 @@ def verify(
     memory_s = as_was.as_of(start)[1].policy.memory_s
     warm = Instant(max(0, start - memory_s * MICROSECONDS))
     for stretch in log.stretches(warm, start, end):
-        policies = MarkedPolicies(as_was, log.markers(stretch), stretch)
-        _Partition(stretch, judge(policies, stretch), log.decisions(stretch), verdict).go(log, progress)
+        recorded = log.decisions(stretch)
+        policies = MarkedPolicies(as_was, log.markers(stretch), stretch, recorded)
+        _Partition(stretch, judge(policies, stretch), recorded, verdict).go(log, progress)
         if policies.missing:
             raise UnavailableError(
                 f"partition {stretch.partition}: {policies.missing}", try_next="goaway policy log"

@@ -38,7 +38,7 @@ def rows_of(text: str, *, file: str) -> Iterator[PlacedRow]:
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise PolicyError(f"{file}: {error}", try_next=CHECK) from error
+        raise PolicyError(f"{file}: {error}", try_next=f"{CHECK} {file}") from error
     place = ""
     try:
         v.only_known(document, tuple(BY_NAME))
@@ -61,7 +61,7 @@ def rows_of(text: str, *, file: str) -> Iterator[PlacedRow]:
                     yield _placed(table, document[table.name], place)
     except RowError as error:
         said = f"{file}: {place} {error.what}".replace(":  ", ": ")
-        raise PolicyError(said, try_next=error.try_next or CHECK) from error
+        raise PolicyError(said, try_next=error.try_next or f"{CHECK} {file}") from error
 
 
 def _placed(table: Table, row: Mapping[str, Any], place: str) -> PlacedRow:

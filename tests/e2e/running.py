@@ -232,7 +232,7 @@ class RunningUp:
         except (OSError, IndexError) as error:
             return f"no answer ({error})"
 
-    def wait_answer(self, address: str, answer: str = REFUSED, *, seconds: float = 10.0) -> None:
+    def wait_answer(self, address: str, answer: str = REFUSED, *, seconds: float = 30.0) -> None:
         """Wait until the shim answers so about this client."""
         until(
             lambda: self.ask(address) == answer,

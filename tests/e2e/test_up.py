@@ -139,7 +139,7 @@ def test_a_part_that_keeps_dying_is_restarted_more_slowly(tmp_path: Path) -> Non
         pauses = re.findall(r"ship +ended with signal 9, starts again in ([\d.]+) s", up.output)
         assert pauses == ["0.5", "1", "2"]
         log.connect("198.51.100.1", 11)
-        up.wait_answer("198.51.100.1", seconds=30)
+        up.wait_answer("198.51.100.1")
         assert up.stop() == 0
         up.assert_nothing_left()
 
@@ -285,7 +285,7 @@ def test_a_clickhouse_of_ones_own_that_comes_later(tmp_path: Path) -> None:
     try:
         until(lambda: "clickhouse" in up.output, up.explain)
         log.connect("198.51.100.1", 11)
-        up.wait_answer("198.51.100.1", seconds=30)
+        up.wait_answer("198.51.100.1")
         with EmbeddedClickHouse() as clickhouse:
             clickhouse.start(tmp_path / "own", port=port, password=password)
             # 11 events, a warning, a decision, a change of the policy in two records, a marker a partition
@@ -314,19 +314,19 @@ def test_apache_kafka_goes_on_where_it_stopped(tmp_path: Path) -> None:
     with RunningUp(tmp_path, log.path, broker="apache", policy=policy) as up:
         log.connect("198.51.100.1", 11)
         log.connect("198.51.100.2", 6)
-        up.wait_answer("198.51.100.1", seconds=20)
+        up.wait_answer("198.51.100.1")
         assert up.stop() == 0
         up.assert_nothing_left()
     log.connect("198.51.100.3", 11)  # logged while nobody looked
     with RunningUp(tmp_path, log.path, broker="apache", policy=policy) as up:
-        up.wait_answer("198.51.100.1", seconds=20)
-        up.wait_answer("198.51.100.3", seconds=20)
+        up.wait_answer("198.51.100.1")
+        up.wait_answer("198.51.100.3")
         log.connect("198.51.100.2", 4)
         log.connect("198.51.100.4", 11)
-        up.wait_answer("198.51.100.4", seconds=20)
+        up.wait_answer("198.51.100.4")
         assert up.ask("198.51.100.2") == LET_IN
         log.connect("198.51.100.2", 1)  # 6 + 4 + 1 sessions are open
-        up.wait_answer("198.51.100.2", seconds=20)
+        up.wait_answer("198.51.100.2")
         assert up.stop() == 0
         up.assert_nothing_left()
 

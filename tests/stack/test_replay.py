@@ -8,11 +8,18 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from streams.config import KafkaSettings
-from streams.embedded.broker import Broker
-from streams.model.instant import MICROSECONDS, rfc3339
+from streams.embedded.broker import Broker, open_broker
+from streams.kafka import create_topics, events_partitions
+from streams.model.client import Address, Client
+from streams.model.event import Event
+from streams.model.instant import MICROSECONDS, Instant, rfc3339
 from streams.policy_writer import change_policy
+from streams.sending import send_events
 from streams.wire.policy_entries import Entries, entries_of
+from tests.stack.brokers import start_or_skip
 from tests.stack.sink_process import SinkProcess, Store, wait_until
 from tests.stack.worker_load import PARTITIONS, POLICY, Outputs, make_load, send
 from tests.stack.worker_process import APACHE_SESSION_S, EMBEDDED_SESSION_S, ROOT, WorkerProcess
@@ -125,3 +132,50 @@ def test_live_equals_replay(own_broker: Broker, store: Store, tmp_path: Path) ->
     assert ran.returncode == 1
     assert "1 different" in ran.stdout
     assert '"code":599' in ran.stdout
+
+
+@pytest.mark.needs("chdb", "tansu")
+def test_a_broker_that_lost_its_log_lost_the_memory_of_the_worker_too(store: Store, tmp_path: Path) -> None:
+    """The same client breaches its limit under one broker and under the next: the first time, each time. What
+    it did happened before the policy was made that judged it."""
+    hour = time.time_ns() // 1000 - HOUR_US
+    for life in (1, 2):
+        broker = open_broker("tansu", folder=tmp_path / f"broker{life}")
+        start_or_skip(broker)
+        settings = KafkaSettings(bootstrap=broker.address)
+        create_topics(settings)
+        limits = {"connections_per_minute": 20 + life}
+        change_policy(settings, {}, lambda _, it=limits: {"limits": it}, who="anna", what="test")  # type: ignore[misc]
+        sink = SinkProcess(broker, store, tmp_path / "sink.json")
+        try:
+            with WorkerProcess(tmp_path, broker.address, session_s=EMBEDDED_SESSION_S) as worker:
+                worker.wait_for_partitions(events_partitions(settings))
+                send_events(settings, breach(Instant(hour + life * 300 * MICROSECONDS)))
+                wait_until(lambda life=life: store.count("decisions") == life)  # type: ignore[misc]
+                wait_until(lambda life=life: store.count("events") >= 44 * life)  # type: ignore[misc]
+                wait_until(lambda life=life: store.count("policy_log") == 2 * life)  # type: ignore[misc]
+            sink.stop()
+            if life == 2:
+                ran = goaway(store, broker, "replay", "--verify", "--from", rfc3339(hour))
+                assert ran.stdout.endswith("2 decisions the same, 0 different\n"), ran.stdout + ran.stderr
+                assert ran.returncode == 0
+        finally:
+            broker.stop()
+    assert store.rows("SELECT evidence_strike, count() FROM decisions GROUP BY 1") == [(1, 2)]
+
+
+def breach(begins: Instant) -> list[Event]:
+    """Forty connections within ten seconds."""
+    client = Client("192.0.2.77")
+    return [
+        Event(
+            id=f"{begins}/{number}",
+            at=Instant(begins + number * MICROSECONDS // 4),
+            kind="connect",
+            client=client,
+            address=Address(client),
+            session=f"mx/{begins}/{number}",
+            host="mx",
+        )
+        for number in range(40)
+    ]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from tests.stack.ship_process import ShipProcess
 from tests.unit.ship_logs import WrittenLog, expected, log_line
 
 SEED = 20230314
+KILLS = 10
 
 
 @pytest.fixture
@@ -136,10 +138,12 @@ def test_killed_at_random_moments(
     host = f"killed-{copytruncate}"
     own_lines(log, host)
     chance = random.Random(SEED)
-    done = threading.Event()
+    enough = threading.Event()
 
     def write() -> None:
-        for burst in range(150):
+        for burst in count():
+            if enough.is_set():
+                break
             log.write(chance.randrange(400), cut=chance.randrange(50))
             time.sleep(0.03)
             if burst % 50 == 49:
@@ -147,17 +151,18 @@ def test_killed_at_random_moments(
                 (log.copy_and_truncate if copytruncate else log.rotate)()
         log.complete()
         log.write(1)
-        done.set()
 
     log.write(1)
     with shipping(kafka.bootstrap, tmp_path, log.path) as shipper:
         wait_until(lambda: any((tmp_path / "state").glob("mail.log.*.json")))
         writer = threading.Thread(target=write)
         writer.start()
-        while not done.is_set():
-            time.sleep(chance.uniform(0.3, 1.5))
+        for _ in range(KILLS):
+            wait_until(lambda: bool(shipper.status()))
+            time.sleep(chance.uniform(0.0, 1.0))
             shipper.kill()
             shipper.start()
+        enough.set()
         writer.join()
         wanted = set(expected(log.lines))
         wait_until(lambda: shipper.status().get("bytes_behind") == 0)

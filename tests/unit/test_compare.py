@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 from msgspec.structs import replace
 
-from streams.cli.compare import compare as command
-from streams.errors import UsageError
+from streams.cli.replay import replay as command
+from streams.errors import GoawayError, InvalidValueError, PolicyError, UnavailableError, UsageError
 from streams.model.client import parse_network
 from streams.model.decision import Decision
 from streams.model.policy import Block, Exemption, Limits, Policy
@@ -67,8 +67,9 @@ def test_shadow_refuses_nobody() -> None:
     assert (found.differences, found.refused_a, found.attempts_a) == ([], 0, 0)
 
 
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(command, list(arguments), env={"GOAWAY_POLICY": None})
+def run(a: str, b: str, *arguments: str) -> Result:
+    environ = {"GOAWAY_POLICY": None, "COLUMNS": "60"}
+    return CliRunner().invoke(command, ["--compare", a, b, *arguments], env=environ)
 
 
 @pytest.fixture(name="files")
@@ -81,8 +82,9 @@ def test_the_command_ends_with_1_where_somebody_differs(files: tuple[str, str], 
     strict, history = files
     found = run("defaults", strict, history, "--html", str(tmp_path / "compare.html"))
     assert found.exit_code == 1
-    assert "1 of them known" in found.output.replace("\n", " ")
+    assert "senders among them: 1." in found.output.replace("\n", " ")
     assert found.output.index(SENDER) < found.output.index(SCANNER)
+    assert max(map(len, found.stdout.splitlines())) <= 60
     assert SENDER in (tmp_path / "compare.html").read_text()
 
 
@@ -114,3 +116,48 @@ def test_the_page_escapes_what_remotes_wrote() -> None:
         compare(Policy(), STRICT, [replace(it, ptr=evil) for it in EVENTS]), names=("defaults", evil)
     )
     assert "<img" not in whole
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "said"),
+    [
+        (("--compare", "A", "A"), UsageError, "takes two policies, then the history"),
+        (("--compare", "A", "A", "HISTORY", "--verify"), UsageError, "--compare and --verify exclude"),
+        (("--compare", "A", "A", "HISTORY", "--to-kafka"), UsageError, "--compare and --to-kafka exclude"),
+        (("--compare", "A", "A", "HISTORY", "--jobs", "2"), UsageError, "--compare and --jobs exclude"),
+        (("--compare", "A", "A", "HISTORY", "--from", "2026-11-01"), UsageError, "exclude one another"),
+        (("HISTORY", "--html", "page.html"), UsageError, "--html is for --compare"),
+        (
+            ("--compare", "A", "A", "HISTORY", "--html", "/no/x"),
+            UnavailableError,
+            "no folder /no. Try: mkdir",
+        ),
+        (("--compare", "A", "BROKEN", "HISTORY"), PolicyError, "Try: goaway policy check BROKEN"),
+        (("--compare", "A", "/no/b", "HISTORY"), PolicyError, "/no/b: No such file or directory. Try: ls"),
+        (("--compare", "A", "A", "EMPTY"), InvalidValueError, "no events in 0 lines. Try: ls -l EMPTY"),
+        (("--compare", "A", "A", "A"), InvalidValueError, "2 of them unreadable. Try: goaway parse A"),
+        (("--compare", "A", "A", "/no/log"), UnavailableError, "/no/log: cannot be read"),
+    ],
+)
+def test_an_error_names_the_place_and_the_next_command(
+    files: tuple[str, str], tmp_path: Path, arguments: tuple[str, ...], kind: type[GoawayError], said: str
+) -> None:
+    (tmp_path / "broken.toml").write_text("[limits]\ncool_down_s = -5\n")
+    (tmp_path / "empty.log").touch()
+    names = {
+        "A": files[0],
+        "HISTORY": files[1],
+        "BROKEN": str(tmp_path / "broken.toml"),
+        "EMPTY": str(tmp_path / "empty.log"),
+    }
+    found = CliRunner().invoke(command, [names.get(it, it) for it in arguments])
+    assert isinstance(found.exception, kind)
+    words = [names.get(it, it) for it in said.split(" ")]
+    assert " ".join(words) in str(found.exception)
+
+
+def test_an_empty_history_decides_nothing_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "empty.log").touch()
+    found = CliRunner().invoke(command, [str(tmp_path / "empty.log"), "--policy", "defaults"])
+    assert (found.exit_code, found.stdout) == (0, "")
+    assert "no events in 0 lines" in found.stderr

@@ -15,8 +15,17 @@ from streams.model.event import Event
 from streams.model.instant import Instant, parse_instant
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
-from streams.replay.json_lines import blocks, events_of, microseconds
-from streams.replay.order import LATENESS_US, Batch, BlockOrder, Source, TimeOrder, event_order, merged
+from streams.replay.json_lines import block_of_lines, blocks, microseconds
+from streams.replay.order import (
+    LATENESS_US,
+    Batch,
+    BlockOrder,
+    Source,
+    TimeOrder,
+    block_of,
+    event_order,
+    merged,
+)
 from streams.replay.parallel import replay_lines
 from streams.replay.pump import Shift
 from streams.replay.run import decide, replay
@@ -231,9 +240,9 @@ def test_blocks_are_whole_lines_wherever_chunks_end() -> None:
 
 def test_events_read_fast_are_those_read_slowly() -> None:
     made = history_of(4, 300)
-    found, newest = events_of(encode_frame(made), ReadCounts())
-    assert [encode(it) for it in found] == [encode(it) for it in made]
-    assert newest == max(it.at for it in made)
+    block = block_of_lines(encode_frame(made), ReadCounts())
+    assert [encode(it) for it in block.events()] == [encode(it) for it in sorted(made, key=event_order)]
+    assert block.newest == max(it.at for it in made)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +272,7 @@ def test_events_with_an_address_that_is_none_are_unreadable() -> None:
         .replace(b"192.0.2.", b"192.0.02.")
     )
     counts = ReadCounts()
-    assert events_of(line + b"\n", counts)[0] == []
+    assert block_of_lines(line + b"\n", counts).events() == []
     assert sum(counts.unreadable.values()) == 1
 
 
@@ -273,9 +282,11 @@ def test_block_order_is_time_order() -> None:
     given = sorted(made, key=lambda it: it.at + chance.randrange(LATENESS_US))
     for n in range(0, len(given), 100):
         block = given[n : n + 100]
-        seen += order.add(block, max(it.at for it in block)).items
+        for batch in order.add(block_of(block, max(it.at for it in block))):
+            seen += batch.items
     assert len(seen) > 3000
-    seen += order.rest().items
+    for batch in order.rest():
+        seen += batch.items
     assert [it.at for it in seen] == [it.at for it in made]
 
 

@@ -25,7 +25,7 @@ from streams.replay.recommend import pick, with_headroom
 from streams.replay.run import replay
 from streams.replay.setting import Setting, grid, setting_of
 from streams.replay.sweep import Sweep
-from streams.replay.tune_page import tune_page
+from streams.replay.tune_page import length, tune_page
 from streams.replay.tuning import Tuned, tune
 from streams.replay.weighing import Weighed, weigh
 from tests.unit.tune_history import MONITOR, SCANNER, SENDER, STRANGER, event, made, session, write
@@ -216,8 +216,8 @@ def test_the_command_recommends(tmp_path: Path) -> None:
     assert found.exit_code == 0, found.output
     said = " ".join(found.output.split())
     assert "connections_per_minute = 12: the busiest legitimate client, 192.0.2.20, reached 10" in said
-    assert "1 abusive clients stopped" in said
-    assert "days long" in said
+    assert "With it: abusive clients stopped 1," in said
+    assert "8.0 hours long" in said
     plain = [it for it in found.output.splitlines() if not it.startswith(("written", "note", "To have"))]
     assert [it for it in plain if len(it) > 80] == []
     assert "<svg" in (tmp_path / "tune.html").read_text()
@@ -248,7 +248,7 @@ def test_levels_that_are_none(value: str) -> None:
 def test_an_empty_history_is_said(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     found = run(str(tmp_path / "empty"))
-    assert "has no events" in str(found.exception)
+    assert "empty: no events in 0 lines. Try: ls -l" in str(found.exception)
 
 
 def test_settings_change_limits_and_the_networks_that_follow() -> None:
@@ -264,3 +264,26 @@ def test_settings_change_limits_and_the_networks_that_follow() -> None:
     own = policy.networks[0].limits
     assert setting_of(policy.limits) == setting
     assert (own.concurrent_connections, own.requests_per_minute, own.cool_down_s) == (1, 99, 4)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(61, "61 seconds"), (840, "14 minutes"), (19_800, "5.5 hours"), (172_740, "2.0 days")],
+)
+def test_a_length_is_in_the_unit_that_tells(seconds: float, words: str) -> None:
+    assert length(seconds) == words
+
+
+def test_what_it_found_is_had_by_the_command_that_it_prints(tmp_path: Path) -> None:
+    file = str(write(tmp_path / "two words.jsonl"))
+    found = run(file, "--cool-down-s", "60,120", "--per-network", "--policy", "defaults")
+    assert found.output.splitlines()[-1] == (
+        f"To have it: goaway tune '{file}' --cool-down-s 60,120 --per-network --apply"
+    )
+
+
+@pytest.mark.parametrize("name", ["as-was", "defaults"])
+def test_only_what_is_in_force_is_applied_to(tmp_path: Path, name: str) -> None:
+    found = run(str(write(tmp_path / "events.jsonl")), "--policy", name, "--apply")
+    assert isinstance(found.exception, UsageError)
+    assert "the policy in force" in str(found.exception)
