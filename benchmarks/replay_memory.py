@@ -22,6 +22,8 @@ from streams.model.policy import Policy
 HOURS = (1, 168)
 MOST_BYTES = 1200
 """An active client may take so much, whatever the length of the history; 814 is what one state takes."""
+TABLES_BYTES = 128_000_000
+"""What tables may take that only save work; they are bounded, each by 200 000 addresses."""
 _KINDS = ("connect", "helo", "mail", "message", "disconnect")
 _LINES_AT_ONCE = 5000
 
@@ -80,7 +82,7 @@ def main() -> int:
             }
         )
     shown = {"benchmark": "replay_memory", "events": options.events, "clients": options.clients}
-    met = all(it["peak_bytes"] - empty < MOST_BYTES * it["remembered_clients"] + 64e6 for it in rows)
+    met = all(it["peak_bytes"] - empty < MOST_BYTES * it["remembered_clients"] + TABLES_BYTES for it in rows)
     if options.json:
         print(json.dumps({**shown, "empty_bytes": empty, "rows": rows, "machine": machine()}))
         return int(not met)
@@ -94,7 +96,8 @@ def main() -> int:
             f"{it['hours']:>6}{it['remembered_clients']:>20,}{it['peak_bytes'] / 1e6:>10.0f}"
             f"{more / it['remembered_clients']:>16.0f}{it['cpu_s']:>8}"
         )
-    print(f"\nat most {MOST_BYTES} bytes for each client remembered, and 64 MB: {'met' if met else 'MISSED'}")
+    most = f"{MOST_BYTES} bytes for each client remembered, and {TABLES_BYTES / 1e6:.0f} MB"
+    print(f"\nat most {most}: {'met' if met else 'MISSED'}")
     return int(not met)
 
 
