@@ -2,8 +2,8 @@
 
     python benchmarks/sink.py [--events N] [--runs N] [--json]
 
-The frames are in the broker before the sink starts; the clock runs from its start to its last row stored.
-Broker, engine and sink share this machine's cores.
+The frames are in the broker before the sink starts; the clock runs from the start of its process to its last
+row stored. Broker, engine and sink share this machine's cores.
 """
 
 import argparse
@@ -11,8 +11,9 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Final
@@ -21,15 +22,13 @@ from confluent_kafka import Producer
 
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.migrations import migrate
-from streams.audit.run import run_sink
-from streams.config import KafkaSettings, Settings
+from streams.config import ClickHouseSettings, KafkaSettings
 from streams.embedded.broker import open_broker
 from streams.embedded.clickhouse import EmbeddedClickHouse
 from streams.kafka import create_topics
 from streams.model.client import Address, Client
 from streams.model.event import Event, EventKind
 from streams.model.instant import Instant, parse_instant
-from streams.status import StatusFile
 from streams.topics import EVENTS
 from streams.wire.frames import encode_frame
 
@@ -61,6 +60,18 @@ def event(number: int) -> Event:
     )
 
 
+def environment(kafka: KafkaSettings, store: ClickHouseSettings) -> dict[str, str]:
+    """What `goaway sink` is told."""
+    return {
+        **os.environ,
+        "GOAWAY_KAFKA": kafka.bootstrap,
+        "GOAWAY_CLICKHOUSE": f"{store.host}:{store.port}",
+        "GOAWAY_CLICKHOUSE_USER": store.user,
+        "GOAWAY_CLICKHOUSE_PASSWORD": store.password,
+        "GOAWAY_CLICKHOUSE_DATABASE": store.database,
+    }
+
+
 def one_run(events: int) -> float:
     """Rows a second of one fresh broker, engine and sink."""
     with tempfile.TemporaryDirectory() as folder, EmbeddedClickHouse() as engine:
@@ -69,12 +80,10 @@ def one_run(events: int) -> float:
         migrate(clickhouse)
         broker = open_broker("tansu", folder=Path(folder) / "broker")
         broker.start()
-        stop = threading.Event()
-        settings = Settings(KafkaSettings(broker.address), store)
-        keywords = {"status": StatusFile(None), "stop": stop}
-        sink = threading.Thread(target=run_sink, args=(settings,), kwargs=keywords)
+        kafka = KafkaSettings(broker.address)
+        sink: subprocess.Popen[bytes] | None = None
         try:
-            create_topics(settings.kafka, partitions=PARTITIONS)
+            create_topics(kafka, partitions=PARTITIONS)
             producer = Producer({"bootstrap.servers": broker.address, "linger.ms": 20, "log_level": 2})
             for frame in range(events // FRAME):
                 numbers = range(frame * FRAME, (frame + 1) * FRAME)
@@ -83,14 +92,16 @@ def one_run(events: int) -> float:
             if producer.flush(60):
                 raise SystemExit("the broker did not take the load")
             began = time.perf_counter()
-            sink.start()
+            sink = subprocess.Popen(
+                [sys.executable, "-m", "streams.cli", "sink"], env=environment(kafka, store)
+            )
             while clickhouse.rows("SELECT count() FROM events")[0][0] < events:
-                time.sleep(0.02)
+                time.sleep(0.1)
             took = time.perf_counter() - began
         finally:
-            stop.set()
-            if sink.is_alive():
-                sink.join(30)
+            if sink is not None:
+                sink.terminate()
+                sink.wait(30)
             clickhouse.close()
             broker.stop()
     return events / took
@@ -110,7 +121,7 @@ def machine() -> str:
 def main() -> None:
     """Print the median, as text or JSON."""
     options = argparse.ArgumentParser(description="Rows a second through the sink")
-    options.add_argument("--events", type=int, default=600_000)
+    options.add_argument("--events", type=int, default=1_500_000)
     options.add_argument("--runs", type=int, default=3)
     options.add_argument("--json", action="store_true")
     wanted = options.parse_args()

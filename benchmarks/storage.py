@@ -3,7 +3,8 @@
     python benchmarks/storage.py [--events N[,N…]] [--data DIR] [--keep] [--json]
 
 For each N a fresh embedded ClickHouse is filled (`generate_events`), left alone until it has merged, and
-asked: the monthly audit, one client's month, a search for code 551 within a day. Each question is asked once
+asked: the monthly audit, one client's month, searches within a day (551: few clients, often; 571: very many,
+once), statistics, the dashboard of the month. Each question is asked once
 after the engine was started anew (first), and then five times (median). With `--keep` the folders stay, and
 are used again.
 """
@@ -21,10 +22,12 @@ from typing import Any, Final
 from benchmarks.generate_events import generate
 from benchmarks.sink import machine
 from streams.audit.clickhouse import ClickHouse
+from streams.audit.grouping import Grouping
 from streams.audit.migrations import migrate
 from streams.audit.monthly import month
 from streams.audit.proposals import Thresholds
 from streams.audit.search import Query, search
+from streams.audit.stats import stats
 from streams.config import ClickHouseSettings
 from streams.embedded.clickhouse import EmbeddedClickHouse
 from streams.model.instant import Instant, parse_instant
@@ -38,6 +41,10 @@ SELECT period, sum(connections), sum(requests), sum(messages), sum(go_aways), ma
 FROM clients_by_day WHERE client = %(client)s AND period >= '2026-01-01' AND period < '2026-02-01'
 GROUP BY period ORDER BY period
 """
+_DAYS: Final = """
+SELECT toStartOfDay(period, 'UTC') AS day, sum(connections) FROM traffic_by_minute
+WHERE period >= '2026-01-01' AND period < '2026-02-01' GROUP BY day ORDER BY day
+"""
 _CLIENT_EVENTS: Final = """
 SELECT kind, code, count(), max(at) FROM events
 WHERE client = %(client)s AND at >= '2026-01-01' AND at < '2026-02-01' GROUP BY kind, code
@@ -48,6 +55,7 @@ def questions(settings: ClickHouseSettings, client: str) -> dict[str, Callable[[
     """Name of a question → how to ask it."""
     clickhouse = ClickHouse(settings)
     day = Query(Instant(DAY[0]), Instant(DAY[1]), codes=(551,))
+    rare = Query(Instant(DAY[0]), Instant(DAY[1]), codes=(571,))
     text = Query(Instant(DAY[0]), Instant(DAY[1]), text="551")
     all_month = Query(Instant(MONTH[0]), Instant(MONTH[1]), codes=(551,))
     return {
@@ -55,10 +63,14 @@ def questions(settings: ClickHouseSettings, client: str) -> dict[str, Callable[[
         "a heavy client's month, by day": lambda: clickhouse.rows(_CLIENT_DAYS, {"client": client}),
         "a heavy client's month, its events": lambda: clickhouse.rows(_CLIENT_EVENTS, {"client": client}),
         "search for code 551 in a day": lambda: search(clickhouse, day),
+        "search for code 571 in a day": lambda: search(clickhouse, rare),
         "search for the text 551 in a day": lambda: search(clickhouse, text),
         "search for code 551 in a month": lambda: search(clickhouse, all_month),
+        "statistics of the month by client": lambda: stats(clickhouse, *MONTH, Grouping()),
+        "statistics of the month by ptr": lambda: stats(clickhouse, *MONTH, Grouping("ptr")),
+        "connections by day": lambda: clickhouse.rows(_DAYS),
         "count of code 551 in a day": lambda: clickhouse.rows(
-            "SELECT count(), uniq(client) FROM events WHERE code = 551"
+            "SELECT sum(refusals), uniq(client) FROM refusals WHERE code = 551"
             " AND at >= '2026-01-15' AND at < '2026-01-16'"
         ),
     }

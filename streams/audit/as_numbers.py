@@ -9,7 +9,7 @@ from typing import Final
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.grouping import Grouping, network_of
 from streams.audit.peaks import peaks
-from streams.audit.stats import PEAK_CONNECTIONS, Row, Source, Stats, Whose, groups_of, summed, total_of
+from streams.audit.stats import PEAK_CONNECTIONS, Row, Source, Stats, Whose, groups_of, rank, summed, whole
 from streams.errors import InvalidValueError, UnavailableError, UsageError
 from streams.model.client import Address, parse_network
 from streams.model.standing import PrefixMap
@@ -84,29 +84,14 @@ def stats_by_as(
     for row in groups_of(clickhouse, source):
         members.setdefault(database.name(row.name), []).append(row)
     rows = [summed(name, group) for name, group in members.items()]
-    rows.sort(key=lambda row: _rank(row, sort))
+    rows.sort(key=lambda row: rank(row, sort))
     shown = rows[:limit]
     found: dict[str, int | None] = {}
     if sum(row.counts["connections"] for row in shown) <= PEAK_CONNECTIONS:
         groups = {row.name: [it.name for it in members[row.name]] for row in shown}
         found = _peaks(clickhouse, source, groups, v4, v6)
     shown = [replace(row, peak=found.get(row.name)) for row in shown]
-    _, total = total_of(clickhouse, source)
-    return Stats(tuple(shown), total, len(rows))
-
-
-def _rank(row: Row, sort: str) -> tuple[int, str]:
-    match sort:
-        case "name":
-            return 0, row.name
-        case "first":
-            return row.first, row.name
-        case "last":
-            return -row.last, row.name
-        case "clients":
-            return -row.clients, row.name
-        case _:
-            return -row.counts[sort], row.name
+    return Stats(tuple(shown), whole(clickhouse, source, rows), len(rows))
 
 
 def _peaks(

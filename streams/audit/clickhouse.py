@@ -26,6 +26,8 @@ _INSERT_SETTINGS: Final[dict[str, int]] = {
     # one block in, one part out, in the views' tables as well: whole or absent
     "max_insert_threads": 1,
     "parallel_view_processing": 0,
+    # views have summed up already, so a merge before a part is written would find nothing
+    "optimize_on_insert": 0,
 }
 _BLOCK_ROWS: Final = 10_000_000
 """An insert leaves as one block: blocks would be deduplicated one by one."""

@@ -2,7 +2,8 @@
 
 Each table becomes two: `events_local`, which is replicated and holds a shard's rows, and `events`, which is
 `Distributed` over all shards. Views fill the local rollups from the local events, so a client's rows and its
-rollups lie on one shard. Nothing here talks to a server.
+rollups lie on one shard. `event_lines`, which keeps nothing, is the same on every server and fills `events`.
+Nothing here talks to a server.
 """
 
 import re
@@ -15,6 +16,7 @@ _CLUSTER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}\Z")
 _CREATE_TABLE: Final = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)\n")
 _CREATE_VIEW: Final = re.compile(r"CREATE VIEW IF NOT EXISTS (\w+) AS\n")
 _CREATE_FILLER: Final = re.compile(r"CREATE MATERIALIZED VIEW IF NOT EXISTS (\w+) TO (\w+) AS\n")
+_MODIFY_VIEW: Final = re.compile(r"ALTER TABLE (\w+_view)\n    MODIFY QUERY\n")
 _ALTER: Final = re.compile(r"ALTER TABLE (\w+)\n")
 _ENGINE: Final = re.compile(r"^ENGINE = (\w*MergeTree)(\((\w*)\))?$", re.MULTILINE)
 _WINDOW: Final = re.compile(r"\bnon_replicated_deduplication_window = (\d+)")
@@ -46,20 +48,32 @@ def for_cluster(migrations: Sequence[Migration], *, cluster: str, database: str)
 
 def _statements(statement: str, file: str, cluster: str, database: str) -> Iterator[str]:
     on = f"ON CLUSTER '{cluster}'"
-    if match := _CREATE_TABLE.match(statement):
+    if (match := _CREATE_TABLE.match(statement)) and "\nENGINE = Null\n" in statement:
+        yield f"CREATE TABLE IF NOT EXISTS {match[1]} {on}\n{statement[match.end() :]}"
+    elif match:
         yield from _table(statement, match[1], cluster, database)
+    elif match := _MODIFY_VIEW.match(statement):
+        yield f"ALTER TABLE {match[1]} {on}\n    MODIFY QUERY\n{_of_shard(statement[match.end() :])}"
     elif match := _ALTER.match(statement):
         rest = statement[match.end() :]
         yield f"ALTER TABLE {match[1]}_local {on}\n{rest}"
         # a Distributed table has no codecs
         yield f"ALTER TABLE {match[1]} {on}\n" + re.sub(r" CODEC\(.+\)(?= AFTER )", "", rest)
     elif match := _CREATE_FILLER.match(statement):
-        query = re.sub(r"^FROM (\w+)$", r"FROM \1_local", statement[match.end() :], flags=re.MULTILINE)
-        yield f"CREATE MATERIALIZED VIEW IF NOT EXISTS {match[1]} {on} TO {match[2]}_local AS\n{query}"
+        query, of_shard = statement[match.end() :], "_local"
+        if query.endswith("FROM event_lines\n)"):
+            of_shard = ""
+        else:
+            query = _of_shard(query)
+        yield f"CREATE MATERIALIZED VIEW IF NOT EXISTS {match[1]} {on} TO {match[2]}{of_shard} AS\n{query}"
     elif match := _CREATE_VIEW.match(statement):
         yield f"CREATE VIEW IF NOT EXISTS {match[1]} {on} AS\n{statement[match.end() :]}"
     else:
         raise MigrationError(f"sql/{file}: no form for a cluster: {statement[:80]}")
+
+
+def _of_shard(query: str) -> str:
+    return re.sub(r"^FROM (\w+)$", r"FROM \1_local", query, flags=re.MULTILINE)
 
 
 def _table(statement: str, name: str, cluster: str, database: str) -> Iterator[str]:

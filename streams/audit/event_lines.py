@@ -1,78 +1,122 @@
-"""Frames of events as columns, without an object for each event: the sink's fast way.
+"""Events as they are sent to ClickHouse: a line of JSON each, which a view takes apart (sql/0010).
 
-It reads what `decode_frame` reads, and yields what `EVENT_ROWS` holds. Whatever it has the least doubt about
-it leaves to the slow way (`rows`), which tells what can be stored from what can't.
+Every event is decoded and checked here, and what is sent is written anew, an array without names: so nothing
+that two parsers might read differently (a name twice, a number as text, a broken escape) comes before the
+second one. Only what the sink itself decides by has columns of its own.
 """
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
+from msgspec.structs import astuple
 
-from streams.audit.tables import EVENT_ROWS
+from streams.audit.tables import EVENT_LINE_ROWS, EVENT_ROWS
 from streams.errors import InvalidValueError
 from streams.model.event import Event
 from streams.model.instant import Instant, parse_instant
+from streams.wire.instants import to_wire
 
-_FIELDS: Final = msgspec.structs.fields(Event)
+Veiling = Callable[[tuple[Any, ...]], tuple[Any, ...]]
+"""The fields of an event, in their order, as they are to be stored."""
+
+_INT64_MAX: Final = 2**63 - 1
+_MOST: Final = {column.field: column.bounds[1] for column in EVENT_ROWS.columns if column.bounds}
+
+
+def _type(field: msgspec.structs.FieldInfo) -> Any:
+    if field.type is Instant:
+        return str
+    if field.type is int:
+        # what msgspec cannot compare with is left to the slow way
+        return Annotated[int, msgspec.Meta(ge=0, le=min(_MOST[field.name], _INT64_MAX))]
+    return field.type
+
+
 _LINE: Final = msgspec.defstruct(
     "_Line",
     [
-        (field.name, str if field.type is Instant else field.type)
+        (field.name, _type(field))
         if field.default is msgspec.NODEFAULT
-        else (field.name, field.type, field.default)
-        for field in _FIELDS
+        else (field.name, _type(field), field.default)
+        for field in msgspec.structs.fields(Event)
     ],
     gc=False,
     kw_only=True,
 )
-"""An event whose instant is still text: a call less for each."""
+"""An event whose instant is still text, a call less for each, and whose numbers fit."""
 _DECODER: Final = msgspec.json.Decoder(_LINE)
-_ORDER: Final = [[field.name for field in _FIELDS].index(column.field) for column in EVENT_ROWS.columns]
+_ENCODER: Final = msgspec.json.Encoder(enc_hook=to_wire)
+
+
+class EventLines(NamedTuple):
+    """Events of one record."""
+
+    columns: list[list[Any]]
+    """Of `EVENT_LINE_ROWS`."""
+    sources: list[str]
+    positions: list[int]
+
+
+def read_lines(frame: bytes, veiling: Veiling | None = None) -> EventLines:
+    """All events of a frame, or `InvalidValueError` where there is the least doubt about one.
+
+    Then `salvage_frame` tells what can be stored from what can't, and `lines_of` goes on with the former.
+    """
+    try:
+        events: list[Any] = _DECODER.decode_lines(frame)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise InvalidValueError(f"not a frame of events: {error}") from error
+    return _lines(events, instants([event.at for event in events]), veiling)
+
+
+def lines_of(events: Sequence[Event], veiling: Veiling | None = None) -> EventLines:
+    """Events that were checked (`EVENT_ROWS.check`)."""
+    return _lines(events, [int(event.at) for event in events], veiling)
+
+
+def _lines(events: Sequence[Any], at: list[int], veiling: Veiling | None) -> EventLines:
+    fields: Iterable[tuple[Any, ...]] = map(astuple, events)
+    if veiling is not None:
+        fields = map(veiling, fields)
+    lines = _ENCODER.encode_lines(fields).split(b"\n")
+    del lines[-1]  # behind the last line's end
+    values = (at, [event.address for event in events], lines)
+    return EventLines(
+        [column.fitted(found) for column, found in zip(EVENT_LINE_ROWS.columns, values, strict=True)],
+        [event.source for event in events],
+        [event.position for event in events],
+    )
+
 
 _MAX_SECONDS: Final = 200_000
 
 
-def event_columns(frame: bytes) -> list[list[Any]]:
-    """The columns of `EVENT_ROWS` for all events of a frame, or `InvalidValueError`."""
-    try:
-        lines = _DECODER.decode_lines(frame)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise InvalidValueError(f"not a frame of events: {error}") from error
-    if not lines:
-        return [[] for _ in _ORDER]
-    fields = list(zip(*map(msgspec.structs.astuple, lines), strict=True))
-    columns: list[list[Any]] = []
-    for column, at in zip(EVENT_ROWS.columns, _ORDER, strict=True):
-        found = instants(fields[at]) if column.field == "at" else fields[at]
-        columns.append(column.fitted(found))
-    return columns
+class _Seconds(dict[str, int]):
+    """`2023-03-13T23:00:31` → microseconds."""
+
+    def __missing__(self, text: str) -> int:
+        if len(self) >= _MAX_SECONDS:
+            self.clear()
+        known = self[text] = int(parse_instant(f"{text}.000000Z"))
+        return known
 
 
-_seconds: Final[dict[str, int]] = {}
-"""`2023-03-13T23:00:31` → microseconds."""
+_seconds: Final = _Seconds()
+_LENGTH: Final = len("2023-03-13T23:00:31.185246Z")
 
 
 def instants(texts: Sequence[str]) -> list[int]:
     """Instants in microseconds, each as `parse_instant` reads it."""
-    fractions = [text[20:26] for text in texts]
-    together = "".join(fractions)
+    together = "".join(texts)
+    count = len(texts)
     canonical = (
-        len(together) == 6 * len(texts)
+        set(map(len, texts)) == {_LENGTH}
         and together.isascii()
-        and together.isdigit()
-        and {text[26:] for text in texts} == {"Z"}
-        and {text[19] for text in texts} == {"."}
+        and together[19::_LENGTH] == "." * count
+        and together[26::_LENGTH] == "Z" * count
+        and all(together[digit::_LENGTH].isdigit() for digit in range(20, 26))
     )
     if not canonical:
         return [int(parse_instant(text)) for text in texts]
-    return [_second(text[:19]) + int(fraction) for text, fraction in zip(texts, fractions, strict=True)]
-
-
-def _second(text: str) -> int:
-    known = _seconds.get(text)
-    if known is None:
-        if len(_seconds) >= _MAX_SECONDS:
-            _seconds.clear()
-        known = _seconds[text] = int(parse_instant(f"{text}.000000Z"))
-    return known
+    return [_seconds[text[:19]] + int(text[20:26]) for text in texts]

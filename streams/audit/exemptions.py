@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from streams.audit.clickhouse import ClickHouse
-from streams.audit.grouping import network_of
+from streams.audit.grouping import network_of, within_sql
 from streams.audit.proposals import Proposal
 from streams.audit.stored import NO_CLIENTS_DOING, bounds, clients_holding
 from streams.model.client import Network, shown
@@ -17,8 +17,8 @@ _CLIENT_V6: Final = 64
 
 _SEEN: Final = """
 SELECT network, toUnixTimestamp64Micro(max(last)) FROM (
-    SELECT arrayJoin([{networks}]) AS network, last
-    FROM (SELECT client, max(last_at) AS last FROM clients_by_month GROUP BY client) AS t
+    SELECT arrayJoin([{networks}]) AS network, max(t.last_at) AS last
+    FROM clients_by_month AS t WHERE {among} GROUP BY network
 ) WHERE network IN %(networks)s GROUP BY network
 """
 _SEEN_ADDRESS: Final = """
@@ -76,7 +76,9 @@ def _last_seen(clickhouse: ClickHouse, networks: set[Network], horizon: int) -> 
             for version, length in lengths
         ]
         by_text = {str(it): it for it in networks}
-        rows = clickhouse.rows(_SEEN.format(networks=", ".join(columns)), {"networks": tuple(by_text)})
+        among = within_sql("t.client", [it for it in networks if (it.version, it.prefixlen) in lengths])
+        query = _SEEN.format(networks=", ".join(columns), among=among)
+        rows = clickhouse.rows(query, {"networks": tuple(by_text)})
         found = {by_text[str(text)]: int(last) for text, last in rows}
     for it in networks:
         if it.version == 6 and it.prefixlen > _CLIENT_V6:

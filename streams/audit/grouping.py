@@ -1,18 +1,26 @@
 """How clients are put together in statistics, as SQL over rows of `events` or of a rollup (alias `t`)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from itertools import takewhile
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
+from streams.model.client import Network
+
 By = Literal["client", "network", "ptr", "host", "day", "hour", "as"]
 
+DOMAIN: Final = "cutToFirstSignificantSubdomain(lower(argMax(named.name, named.at)))"
+"""Of rows of `clients_by_month` of one client: the domain under which its newest name is registered (public
+suffix list)."""
 _PTRS: Final = (
-    "SELECT client, argMax(ptr, at) AS newest FROM events"
-    " WHERE at >= fromUnixTimestamp64Micro(%(start)s, 'UTC')"
-    " AND at < fromUnixTimestamp64Micro(%(end)s, 'UTC')"
-    " AND ptr != '' GROUP BY client"
+    f"SELECT client, {DOMAIN} AS domain FROM clients_by_month"  # noqa: S608
+    " WHERE period >= toStartOfMonth(fromUnixTimestamp64Micro(%(start)s, 'UTC'))"
+    " AND period < fromUnixTimestamp64Micro(%(end)s, 'UTC')"
+    " AND named.name != '' GROUP BY client"
 )
+_OPENINGS: Final = 300
 _V4: Final = "concat(toString(tupleElement(IPv4CIDRToRange(toIPv4OrDefault({ip}), {v4}), 1)), '/{v4}')"
 _V6: Final = "concat(toString(tupleElement(IPv6CIDRToRange(toIPv6OrDefault({ip}), {v6}), 1)), '/{v6}')"
 
@@ -32,10 +40,9 @@ class Grouping:
         """Whether groups are days or hours."""
         return self.by in ("day", "hour")
 
-    @property
-    def joined(self) -> str:
-        """What `t` is joined with for `name` to be known."""
-        return f" LEFT JOIN ({_PTRS}) AS names ON names.client = t.client" if self.by == "ptr" else ""
+    def joined(self, client: str) -> str:
+        """What rows are joined with, by this column, for `name` to be known."""
+        return f" LEFT JOIN ({_PTRS}) AS names ON names.client = {client}" if self.by == "ptr" else ""
 
     def name(self, at: str) -> str:
         """The group's name; `at` is the SQL of a row's instant."""
@@ -46,8 +53,7 @@ class Grouping:
             case "host":
                 return "toString(t.host)"
             case "ptr":
-                # the domain under which names are registered (public suffix list)
-                return "if(names.newest = '', '', cutToFirstSignificantSubdomain(lower(names.newest)))"
+                return "names.domain"
             case "day":
                 return f"toString(toDate({at}, '{zone}'))"
             case "hour":
@@ -55,6 +61,27 @@ class Grouping:
                 return f"formatDateTime({at}, '%%Y-%%m-%%d %%H:00', '{zone}')"
             case "network" | "as":
                 return network_of("t.client", self.network_v4, self.network_v6)
+
+
+def within_sql(client: str, networks: Sequence[Network]) -> str:
+    """What is true of every client in one of these networks, and false of most others: by how its text
+    begins, since tables are ordered by it. Of very many networks: true."""
+    openings = {_opening(it) for it in networks}
+    if len(openings) > _OPENINGS or "" in openings:
+        return "true"
+    each = (f"startsWith({client}, '{opening}')" for opening in sorted(openings))
+    return f"({' OR '.join(each)})"
+
+
+def _opening(network: Network) -> str:
+    """How the text of every address in it begins; a run of zeros is left out of IPv6."""
+    text = network.network_address.exploded
+    if network.version == 4:
+        parts = text.split(".")[: network.prefixlen // 8]
+        return ".".join(parts) + ("." if 0 < len(parts) < 4 else "")
+    groups = [f"{int(it, 16):x}" for it in text.split(":")[: network.prefixlen // 16]]
+    opening = "".join(f"{it}:" for it in takewhile(lambda it: it != "0", groups))
+    return opening if len(groups) < 8 else opening.removesuffix(":")
 
 
 def network_of(client: str, v4: int, v6: int) -> str:

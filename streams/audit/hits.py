@@ -29,19 +29,6 @@ def spoken_by(detail: str) -> str:
     return next((it for it, texts in SPOKEN.items() if any(text in detail for text in texts)), "")
 
 
-def spoken_sql(other: str) -> str:
-    """`spoken_by` as SQL over `detail`; `other` is what it yields for none."""
-    cases = (
-        f"multiSearchAny(detail, [{', '.join(map(_quoted, texts))}]), {_quoted(it)}"
-        for it, texts in SPOKEN.items()
-    )
-    return f"multiIf({', '.join(cases)}, {_quoted(other)})"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """A place in the order of hits: everything after it on the way to older ones is not yet shown."""

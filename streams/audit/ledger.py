@@ -62,6 +62,8 @@ class Progress:
     """The spans of the last batch: intended, perhaps stored, perhaps not."""
     read_before: Mapping[int, dict[str, int]] = field(default_factory=dict)
     """How far each source was read: of a partition under way before it, of others after their last."""
+    as_lines: bool = False
+    """Whether the events of the last batch were sent as lines, and not by a version that knew none."""
 
 
 class OvertakenError(UnavailableError):
@@ -103,7 +105,7 @@ class Ledger:
         """How far this life of the topic is stored."""
         found = self._clickhouse.rows(
             "SELECT kafka_partition, max(batch), argMax(first_offset, batch), argMax(last_offset, batch),"
-            " argMax(read_before, batch), argMax(read_after, batch)"
+            " argMax(read_before, batch), argMax(read_after, batch), argMax(as_lines, batch)"
             " FROM sink_batches WHERE topic = %(topic)s AND epoch = %(epoch)s"
             " GROUP BY kafka_partition ORDER BY kafka_partition",
             {"topic": topic, "epoch": epoch},
@@ -115,6 +117,7 @@ class Ledger:
             tuple(span for _, span in spans),
             tuple(span for number, span in spans if number == batch),
             {int(row[0]): row[4] if int(row[1]) == batch else row[5] for row in found},
+            any(row[6] for row in found if int(row[1]) == batch),
         )
 
     def intend(
@@ -129,20 +132,21 @@ class Ledger:
         nothing: ReadEnds = ({}, {})
         names = (
             *("topic", "epoch", "batch", "kafka_partition", "first_offset", "last_offset"),
-            *("read_before", "read_after", "written"),
+            *("read_before", "read_after", "as_lines", "written"),
         )
+        number, now = (topic, epoch, batch), _now()
         rows = [
-            (topic, epoch, batch, at.partition, at.first, at.last, *read.get(at.partition, nothing), _now())
+            (*number, at.partition, at.first, at.last, *read.get(at.partition, nothing), True, now)
             for at in wanted
         ]
         columns = [list(column) for column in zip(*rows, strict=True)]
         for attempt in range(_ATTEMPTS):
             token = _token(topic, epoch, batch, attempt)
             self._clickhouse.insert("sink_batches", names, columns, token=token)
-            now = self.progress(topic, epoch)
-            if now.batch > batch or (now.batch == batch and now.under_way != wanted):
+            known = self.progress(topic, epoch)
+            if known.batch > batch or (known.batch == batch and known.under_way != wanted):
                 raise OvertakenError(f"another sink stores {topic}", try_next="goaway status")
-            if now.batch == batch:
+            if known.batch == batch:
                 return
         raise UnavailableError(f"{self._clickhouse.place} keeps no row of sink_batches")
 

@@ -45,22 +45,36 @@ _BUSY: Final = """AND client IN (
 """A client of at least `least` has a row of at least that divided by how many rows it can have: one a host
 and part of the table. It spares adding up millions of clients that came once."""
 _ROWS_OF: Final = """
-SELECT count(), uniqExact(host) * uniqExact(_part) FROM clients_by_month
+SELECT count(), (
+    SELECT count() FROM clients_by_month
+    WHERE _part_offset = 0 AND period >= fromUnixTimestamp64Micro(%(before)s, 'UTC')
+      AND period <= fromUnixTimestamp64Micro(%(start)s, 'UTC'))
+FROM clients_by_month
 WHERE period >= fromUnixTimestamp64Micro(%(before)s, 'UTC')
   AND period <= fromUnixTimestamp64Micro(%(start)s, 'UTC')
 """
+"""How many rows, in how many parts: each has a first one."""
+_SEEN: Final = """
+SELECT toUnixTimestamp64Micro(toDateTime64(period, 6, 'UTC')), {unique}(client), groupUniqArray(host)
+FROM clients_by_month
+WHERE period = fromUnixTimestamp64Micro(%(before)s, 'UTC')
+   OR period = fromUnixTimestamp64Micro(%(start)s, 'UTC')
+GROUP BY period
+"""
+"""Each month's clients, and the hosts that saw them: the one pass over all there were."""
 _FEW_ROWS: Final = 200_000
 _EXACT_ROWS: Final = 1_000_000
 """Beyond these, clients are counted to within one per cent: exactly would take a second."""
+_MOMENTS: Final = "toUnixTimestamp64Micro(min(first_at)), toUnixTimestamp64Micro(max(last_at))"
 _SUMS: Final = ", ".join(f"sum(t.{name})" for name in COUNTERS)
 _ROWS: Final = f"""
-SELECT client, {_SUMS}, 1, toUnixTimestamp64Micro(min(first_at)), toUnixTimestamp64Micro(max(last_at))
+SELECT client, {_SUMS}, 1, {_MOMENTS}
 FROM clients_by_month AS t WHERE {_MONTH} AND client IN %(clients)s GROUP BY client
 """  # noqa: S608
 _TOTAL: Final = f"""
-SELECT '', {_SUMS}, {{unique}}(client),
-    toUnixTimestamp64Micro(min(first_at)), toUnixTimestamp64Micro(max(last_at))
-FROM clients_by_month AS t WHERE {_MONTH}
+SELECT '', {_SUMS}, %(clients)s, {_MOMENTS}
+FROM traffic_by_minute AS t WHERE period >= fromUnixTimestamp64Micro(%(start)s, 'UTC')
+  AND period < addMonths(fromUnixTimestamp64Micro(%(start)s, 'UTC'), 1)
 """  # noqa: S608
 
 
@@ -91,14 +105,19 @@ def choose(
         "days": max(1, days),
         "before_days": max(1, before_days),
     }
-    rows, asked["pieces"] = map(int, clickhouse.rows(_ROWS_OF, bounds)[0])
+    rows, parts = map(int, clickhouse.rows(_ROWS_OF, bounds)[0])
     unique = "uniqExact" if rows <= _EXACT_ROWS else "uniq"
+    clients, hosts = dict[int, int](), set[str]()
+    for month, count, some in clickhouse.rows(_SEEN.format(unique=unique), bounds):
+        clients[int(month)] = int(count)
+        hosts |= set(some)
+    asked["pieces"] = parts * len(hosts)
     query = _PASS.format(busy=_BUSY if rows > _FEW_ROWS else "")
     lists = clickhouse.rows(query, bounds | asked)[0]
     top, refused, candidates, compared = (tuple(str(it[1]) for it in some) for some in lists)
     return Chosen(
-        total=_total(clickhouse, start, unique),
-        before=_total(clickhouse, before, unique),
+        total=_total(clickhouse, start, clients.get(start, 0)),
+        before=_total(clickhouse, before, clients.get(before, 0)),
         top=top,
         refused=refused,
         candidates=candidates,
@@ -114,6 +133,7 @@ def rows_of(clickhouse: ClickHouse, start: int, clients: tuple[str, ...]) -> dic
     return {row.name: row for row in map(row_of, found)}
 
 
-def _total(clickhouse: ClickHouse, start: int, unique: str) -> Row | None:
-    row = row_of(clickhouse.rows(_TOTAL.format(unique=unique), {"start": int(start)})[0])
-    return row if row.clients else None
+def _total(clickhouse: ClickHouse, start: int, clients: int) -> Row | None:
+    if not clients:
+        return None
+    return row_of(clickhouse.rows(_TOTAL, {"start": int(start), "clients": clients})[0])

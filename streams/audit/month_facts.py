@@ -1,12 +1,13 @@
 """What is known of the clients that a month's proposals may be about."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.facts import Facts, Rhythm
-from streams.audit.grouping import network_of
+from streams.audit.grouping import network_of, within_sql
 from streams.audit.stats import Row
+from streams.model.client import parse_network
 
 _READ: Final = 200_000
 """About so many events are read for one answer at most: of busier clients, the last part of the month."""
@@ -30,36 +31,51 @@ WHERE {_WITHIN.format(at="at")} AND client IN %(clients)s AND kind = 'disconnect
 GROUP BY client, detail ORDER BY sessions DESC, detail LIMIT 50 BY client
 """  # noqa: S608
 _REASONS: Final = f"""
-SELECT client, if(kind = 'violation', violation, substring(concat(toString(code), ' ', replaceRegexpAll(
-    replaceRegexpAll(detail, '<[^>]*>:? ?', ''), '^[0-9]{{3}} ', '')), 1, 120)) AS reason, count() AS times
-FROM events
-WHERE {_WITHIN.format(at="at")} AND client IN %(clients)s AND (code >= 400 OR kind = 'violation')
+SELECT client, if(said = 0, text, substring(concat(toString(said), ' ', replaceRegexpAll(
+    replaceRegexpAll(text, '<[^>]*>:? ?', ''), '^[0-9]{{3}} ', '')), 1, 120)) AS reason, sum(each) AS times
+FROM (
+    SELECT client, if(kind = 'violation', 0, code) AS said, if(kind = 'violation', violation, detail) AS text,
+        count() AS each
+    FROM events
+    WHERE {_WITHIN.format(at="at")} AND client IN %(clients)s AND (code >= 400 OR kind = 'violation')
+    GROUP BY client, said, text
+)
 GROUP BY client, reason ORDER BY times DESC, reason LIMIT 5 BY client
 """  # noqa: S608
+"""Equal texts are put together before they are cut, of which there may be 200 000."""
 _BLOCKS: Final = """
 SELECT client, sum(blocks) FROM decisions_by_day
 WHERE period >= toDate(fromUnixTimestamp64Micro(%(start)s, 'UTC'), 'UTC')
   AND period < toDate(fromUnixTimestamp64Micro(%(end)s, 'UTC'), 'UTC') AND client IN %(clients)s
 GROUP BY client
 """
-_NAMES: Final = f"""
-SELECT client, argMax(ptr, at) FROM events
-WHERE {_WITHIN.format(at="at")} AND client IN %(clients)s AND ptr != '' GROUP BY client
-"""  # noqa: S608
+_NAMES: Final = """
+SELECT client, argMax(named.name, named.at) FROM clients_by_month
+WHERE period = fromUnixTimestamp64Micro(%(start)s, 'UTC') AND client IN %(clients)s AND named.name != ''
+GROUP BY client
+"""
 _DELIVERED: Final = """
-SELECT {network} AS network, sum(t.messages) FROM clients_by_month AS t GROUP BY network
+SELECT {network} AS network, sum(t.messages) FROM clients_by_month AS t WHERE {among} GROUP BY network
 HAVING network IN %(networks)s
 """
 
 _TROUBLES: Final = ("refusals", "violations", "login_failures")
-_DETAILED: Final = 100
+DETAILED: Final = 100
+"""Clients of a list that are looked at closely."""
 
 Counted = tuple[tuple[str, int], ...]
 
 
-def facts_of(clickhouse: ClickHouse, start: int, end: int, rows: Sequence[Row]) -> list[Facts]:
-    """The facts of these clients. What is read from single events (rhythm, sessions, reasons) is of the last
-    part of the month where they are too many, and of the first `_DETAILED` clients of the list."""
+def facts_of(
+    clickhouse: ClickHouse,
+    start: int,
+    end: int,
+    rows: Sequence[Row],
+    reasons: Mapping[str, Counted],
+    names: Mapping[str, str],
+) -> list[Facts]:
+    """The facts of these clients. What is read from single events (rhythm, sessions) is of the last part of
+    the month where they are too many, and of the first `DETAILED` clients of the list."""
     clients = [row.name for row in rows]
     if not clients:
         return []
@@ -74,11 +90,9 @@ def facts_of(clickhouse: ClickHouse, start: int, end: int, rows: Sequence[Row]) 
         str(client): Rhythm(float(middle) / 1000, near / gaps if gaps else 0.0, int(gaps))
         for client, middle, near, gaps in (clickhouse.rows(_GAPS, of_quiet) if quiet else [])
     }
-    shown = rows[:_DETAILED]
+    shown = rows[:DETAILED]
     sessions = _counted(clickhouse, _SESSIONS, of_quiet) if quiet else {}
     sessions |= _counted(clickhouse, _SESSIONS, _bounded(start, end, shown, "connections"))
-    reasons = reasons_of(clickhouse, start, end, shown)
-    names = named(clickhouse, start, end, shown)
     return [
         Facts(
             client=row.name,
@@ -102,11 +116,11 @@ def reasons_of(clickhouse: ClickHouse, start: int, end: int, rows: Sequence[Row]
     return _counted(clickhouse, _REASONS, _bounded(start, end, rows, "refusals", "violations"))
 
 
-def named(clickhouse: ClickHouse, start: int, end: int, rows: Sequence[Row]) -> dict[str, str]:
-    """Client → its newest verified name, where it has one."""
-    if not rows:
+def named(clickhouse: ClickHouse, start: int, clients: Collection[str]) -> dict[str, str]:
+    """Client → its newest verified name in the month, where it has one."""
+    if not clients:
         return {}
-    found = clickhouse.rows(_NAMES, _bounded(start, end, rows, "connections", "requests", "refusals"))
+    found = clickhouse.rows(_NAMES, {"start": int(start), "clients": tuple(clients)})
     return {str(client): str(name) for client, name in found}
 
 
@@ -123,7 +137,8 @@ def messages_in(clickhouse: ClickHouse, networks: Sequence[str]) -> dict[str, in
     """Network (/24, or /48 of IPv6) → messages from anybody in it, ever."""
     if not networks:
         return {}
-    query = _DELIVERED.format(network=network_of("t.client", 24, 48))
+    among = within_sql("t.client", list(map(parse_network, networks)))
+    query = _DELIVERED.format(network=network_of("t.client", 24, 48), among=among)
     return {str(it): int(count) for it, count in clickhouse.rows(query, {"networks": tuple(networks)})}
 
 

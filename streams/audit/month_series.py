@@ -5,32 +5,22 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from streams.audit.clickhouse import ClickHouse
-from streams.audit.hits import spoken_sql
 from streams.audit.stats import Row
 from streams.model.instant import MICROSECONDS, Instant
 
 _DAY_US: Final = 86_400 * MICROSECONDS
 BY_MTA: Final = "the MTA's own rules"
 OTHER: Final = "Goaway, other"
-GOAWAY: Final = "Goaway"
-"""Its refusals where they are not told apart."""
-TOLD_APART: Final = 300_000
-"""Of more refusals the texts are not read: it would take seconds."""
 _SHOWN: Final = 50
 _PERIOD: Final = """period >= fromUnixTimestamp64Micro(%(start)s, 'UTC')
   AND period < fromUnixTimestamp64Micro(%(end)s, 'UTC')"""
 _DAYS: Final = f"""
-SELECT toDayOfMonth(period) AS day, sum(events), sum(connections), sum(messages), sum(refusals),
-    sum(go_aways), sum(deferrals)
-FROM clients_by_day WHERE {_PERIOD} GROUP BY day
+SELECT toDayOfMonth(period) AS day, trigger, sum(events), sum(connections), sum(messages), sum(refusals),
+    sum(go_aways)
+FROM traffic_by_minute WHERE {_PERIOD} GROUP BY day, trigger
 """  # noqa: S608
-_TRIGGERS: Final = """
-SELECT toDayOfMonth(at, 'UTC') AS day, {spoken} AS spoken, count() FROM events
-WHERE at >= fromUnixTimestamp64Micro(%(start)s, 'UTC') AND at < fromUnixTimestamp64Micro(%(end)s, 'UTC')
-  AND code >= 400 AND position(detail, 'Go away: ') > 0 GROUP BY day, spoken
-"""
 _HOURS: Final = f"""
-SELECT toDayOfMonth(period) AS day, toHour(period) AS hour, sum(connections) FROM clients_by_hour
+SELECT toDayOfMonth(period) AS day, toHour(period) AS hour, sum(connections) FROM traffic_by_minute
 WHERE {_PERIOD} GROUP BY day, hour HAVING sum(connections) > 0 ORDER BY day, hour
 """  # noqa: S608
 _RULES: Final = """
@@ -101,30 +91,22 @@ class Compared:
     refusals: tuple[int, int]
 
 
-def days_of(clickhouse: ClickHouse, start: int, end: int, *, triggers: bool = True) -> list[Day]:
-    """Every day of a month in order. Our refusals are told apart by their texts; without `triggers`, and
-    where there are more than `TOLD_APART`, only deferrals are, by their code."""
-    bounds: dict[str, object] = {"start": int(start), "end": int(end)}
+def days_of(clickhouse: ClickHouse, start: int, end: int) -> list[Day]:
+    """Every day of a month in order. Our refusals are told apart by their texts."""
     found = {day: Day(day) for day in range(1, (end - start) // _DAY_US + 1)}
-    ours: dict[int, dict[str, int]] = {}
-    rows = clickhouse.rows(_DAYS, bounds)
-    if triggers and sum(row[5] for row in rows) <= TOLD_APART:
-        query = _TRIGGERS.format(spoken=spoken_sql(OTHER))
-        for day, spoken, count in clickhouse.rows(query, bounds):
-            ours.setdefault(int(day), {})[str(spoken)] = int(count)
-    else:
-        for day, *_, go_aways, deferrals in rows:
-            ours[int(day)] = _some({GOAWAY: int(go_aways - deferrals), "greylist": int(deferrals)})
-    for day, events, connections, messages, refusals, go_aways, _ in rows:
-        by = dict(ours.get(day, {}))
+    rows = clickhouse.rows(_DAYS, {"start": int(start), "end": int(end)})
+    for day, trigger, *counts in rows:
+        events, connections, messages, refusals, go_aways = map(int, counts)
+        was = found[day]
+        by = dict(was.refusals)
+        if go_aways:
+            by[OTHER if trigger == "other" else str(trigger)] = go_aways
         if refusals > go_aways:
-            by[BY_MTA] = int(refusals - go_aways)
-        found[day] = Day(int(day), int(events), int(connections), int(messages), by)
+            by[BY_MTA] = refusals - go_aways
+        found[day] = Day(
+            was.day, was.events + events, was.connections + connections, was.messages + messages, by
+        )
     return list(found.values())
-
-
-def _some(counts: Mapping[str, int]) -> dict[str, int]:
-    return {name: count for name, count in counts.items() if count}
 
 
 def hours_of(clickhouse: ClickHouse, start: int, end: int) -> list[tuple[int, int, int]]:

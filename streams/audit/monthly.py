@@ -7,7 +7,7 @@ from typing import Final
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.exemptions import stale
 from streams.audit.month_clients import choose, rows_of
-from streams.audit.month_facts import facts_of, messages_in, named, reasons_of
+from streams.audit.month_facts import DETAILED, facts_of, messages_in, named, reasons_of
 from streams.audit.month_series import (
     Compared,
     Day,
@@ -100,7 +100,7 @@ def month(
         use_days = min(days or seen or 1, days_in_month)
         scaled = thresholds.scaled(use_days, days_in_month)
         before_start = _month_before(start)
-        before_days = _span(days_of(clickhouse, before_start, start, triggers=False))
+        before_days = _span(days_of(clickhouse, before_start, start))
         index = PolicyIndex(policy_of(entries))
         at = min(now, end)
         name = f"{as_datetime(start):%Y-%m}"
@@ -110,15 +110,16 @@ def month(
         )
         was = rows_of(clickhouse, before_start, chosen.compared)
         candidates = [rows[client] for client in chosen.candidates]
-        proposals = judge(facts_of(clickhouse, start, end, candidates), index, scaled, at, name)
+        refused = [rows[client] for client in chosen.refused]
+        close = {row.name: row for row in (*candidates[:DETAILED], *refused)}
+        reasons = reasons_of(clickhouse, start, end, list(close.values()))
+        names = named(clickhouse, start, {*close, *chosen.top, *chosen.compared})
+        facts = facts_of(clickhouse, start, end, candidates, reasons, names)
+        proposals = judge(facts, index, scaled, at, name)
         proposals = together(proposals, messages_in(clickhouse, list(crowded(proposals))), index, name)
         removals, remark = stale(clickhouse, index.policy.exemptions, at, thresholds.stale_days)
         top = [rows[client] for client in chosen.top]
-        refused = [rows[client] for client in chosen.refused]
         changed = compared(chosen.compared, rows, was, use_days, before_days)
-        reasons = reasons_of(clickhouse, start, end, refused)
-        names = named(clickhouse, start, end, [*top, *refused])
-        names |= named(clickhouse, start, end, [rows[it] for it in chosen.compared if it in rows])
         remarks = _remarks(use_days, days_in_month, scaled, thresholds, remark, before_days, entries)
         made = [it for it in changes(settings, limit=_CHANGES_READ, since=Instant(start)) if it.at < end]
         return Month(

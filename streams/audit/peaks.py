@@ -65,7 +65,7 @@ def peaks(
     query = _QUERY.format(
         shown=shown,
         name=named,
-        joined=grouping.joined if grouping else "",
+        joined=grouping.joined("t.client") if grouping else "",
         condition=condition,
         idle=IDLE_S * MICROSECONDS,
         inner=f"AND {named} IN %(names)s" if names is not None and not by_time else "",

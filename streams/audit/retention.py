@@ -16,10 +16,13 @@ KEPT: Final[dict[str, tuple[str, str]]] = {
     "hours": ("clients_by_hour", "period"),
     "days": ("clients_by_day", "period"),
     "months": ("clients_by_month", "period"),
+    "traffic": ("traffic_by_minute", "period"),
 }
 """Name → its table, and the column that says how old a row is. `policy_log` is kept for ever: it is small,
 and without it nobody knows why a decision was made."""
 
+_WITH: Final = {"events": ("refusals", "at")}
+"""What is only of use as long as the rows that it leads to."""
 FOREVER: Final = "forever"
 _PERIOD: Final = re.compile(r"([1-9]\d{0,4})d\Z")
 _TTL: Final = re.compile(r"\bTTL (?:toDateTime\(\w+\)|\w+) \+ toIntervalDay\((\d+)\)")
@@ -83,10 +86,10 @@ def keep(clickhouse: ClickHouse, name: str, days: int | None) -> None:
     A part is dropped when its last row is that old, so rows stay up to a month longer (a part never holds
     more than a month), and dropping costs nothing.
     """
-    table, column = KEPT[name]
-    if days is None:
-        if next(each for each in kept(clickhouse) if each.name == name).days is not None:
+    tables = {table: engine for table, engine, *_ in clickhouse.rows(_TABLES)}
+    for table, column in (KEPT[name], *([_WITH[name]] if name in _WITH else [])):
+        if days is not None:
+            clickhouse.command(f"ALTER TABLE {table} MODIFY SETTING ttl_only_drop_parts = 1")
+            clickhouse.command(f"ALTER TABLE {table} MODIFY TTL toDateTime({column}) + INTERVAL {days:d} DAY")
+        elif days_kept(tables[table]) is not None:
             clickhouse.command(f"ALTER TABLE {table} REMOVE TTL")
-        return
-    clickhouse.command(f"ALTER TABLE {table} MODIFY SETTING ttl_only_drop_parts = 1")
-    clickhouse.command(f"ALTER TABLE {table} MODIFY TTL toDateTime({column}) + INTERVAL {days:d} DAY")

@@ -1,4 +1,5 @@
-"""Rollups: what each client did by minute, hour, day and month, held to what `events` says.
+"""Rollups: what each client did by minute, hour, day and month, what all of them did, and the refusals in
+the order of time; held to what `events` says.
 
 Views fill them as rows arrive, each insert into each table whole or absent and under the insert's own token,
 so an insert that is sent again fills what is missing and doubles nothing. What that cannot put right (rows
@@ -34,6 +35,14 @@ COUNTERS: Final = (
     "login_failures",
 )
 
+_NAMES: Final = """
+INSERT INTO clients_by_month (period, client, host, first_at, last_at, named)
+SELECT toDateTime(toStartOfMonth(at), 'UTC') AS starts, client, host, min(at), max(at),
+    tuple(toDateTime(max(at), 'UTC'), argMax(ptr, at))
+FROM events WHERE {within} AND ptr != '' AND kind NOT IN {kinds} GROUP BY starts, client, host
+SETTINGS insert_deduplicate = 0, max_bytes_before_external_group_by = 2000000000
+"""
+"""The newer of two names stays, so that to say them twice changes nothing."""
 _SAME_FIGURES: Final = 3
 """So many seconds without a change, and nobody is storing."""
 
@@ -43,57 +52,76 @@ class Rollup:
     """One table, and what its rows are summed from: `events` by the view's own words, or a finer rollup."""
 
     table: str
-    start: str
-    """The function that gives the beginning of a period."""
     finer: str = ""
+    start: str = ""
+    """Of one with a finer: the function that gives the beginning of a period."""
+    at: str = "period"
+    """The column that says when."""
+    keys: tuple[str, ...] = ("client", "host")
+    """What else a row is about."""
+    counters: tuple[str, ...] = COUNTERS
+    """The first of them is compared."""
+    spans: bool = True
+    """Whether it has `first_at` and `last_at`."""
 
 
 ROLLUPS: Final = (
-    Rollup("clients_by_minute", "toStartOfMinute"),
-    Rollup("clients_by_hour", "toStartOfHour"),
-    Rollup("clients_by_day", "toStartOfDay"),
-    Rollup("clients_by_month", "toStartOfMonth", finer="clients_by_day"),
+    Rollup("clients_by_minute"),
+    Rollup("clients_by_hour"),
+    Rollup("clients_by_day"),
+    Rollup("clients_by_month", finer="clients_by_day", start="toStartOfMonth"),
+    Rollup("traffic_by_minute", keys=("host", "trigger")),
+    Rollup(
+        "refusals",
+        at="at",
+        keys=("client", "code", "host", "trigger"),
+        counters=("refusals",),
+        spans=False,
+    ),
 )
 """In the order in which they have to be mended."""
 
 
 class Difference(NamedTuple):
-    """A month (yyyymm) of a rollup that does not hold as many events as `events` does."""
+    """A month (yyyymm) of a rollup that does not count as much as `events` holds: events, or refusals."""
 
     table: str
     month: int
     stored: int
-    """Events in `events`."""
+    """In `events`."""
     counted: int
-    """Events in the rollup."""
+    """In the rollup."""
 
 
-def differences(clickhouse: ClickHouse, month: int | None = None) -> list[Difference]:
+def differences(clickhouse: ClickHouse) -> list[Difference]:
     """Where rollups and `events` do not agree; months that retention has begun to drop are left out."""
     since = _kept_since(clickhouse)
     if "events" not in since:
         return []
-    only = f" AND toYYYYMM({{}}) = {month:d}" if month is not None else ""
     kinds = ", ".join(f"'{kind}'" for kind in NO_CLIENTS_DOING)
     queries = [
-        f"SELECT 'events', toYYYYMM(at) AS month, count() FROM events"  # noqa: S608
-        f" WHERE kind NOT IN ({kinds}){only.format('at')} GROUP BY month",
+        f"SELECT '', toYYYYMM(at) AS month, count(), countIf(code >= 400) FROM events"  # noqa: S608
+        f" WHERE kind NOT IN ({kinds}) GROUP BY month",
         *(
-            f"SELECT '{rollup.table}', toYYYYMM(period) AS month, sum(events) FROM {rollup.table}"  # noqa: S608
-            f" WHERE true{only.format('period')} GROUP BY month"
+            f"SELECT '{rollup.table}', toYYYYMM({rollup.at}) AS month, sum({rollup.counters[0]}), 0"  # noqa: S608
+            f" FROM {rollup.table} GROUP BY month"
             for rollup in ROLLUPS
         ),
     ]
     sums: dict[tuple[str, int], int] = {}
-    for table, of_month, total in clickhouse.rows(" UNION ALL ".join(queries)):
-        sums[table, of_month] = int(total)
+    for table, of_month, total, refusals in clickhouse.rows(" UNION ALL ".join(queries)):
+        sums[table or "events", of_month] = int(total)
+        if not table:
+            sums["events refused", of_month] = int(refusals)
     months = sorted({of_month for _, of_month in sums})
+    stored_in = {"events": "events", "refusals": "events refused"}
     return [
         Difference(rollup.table, each, stored, counted)
         for each in months
         for rollup in ROLLUPS
         if each >= max(since["events"], since[rollup.table], since[rollup.finer or rollup.table])
-        if (stored := sums.get(("events", each), 0)) != (counted := sums.get((rollup.table, each), 0))
+        if (stored := sums.get((stored_in[rollup.counters[0]], each), 0))
+        != (counted := sums.get((rollup.table, each), 0))
     ]
 
 
@@ -125,26 +153,33 @@ def mend(clickhouse: ClickHouse, found: list[Difference], *, first: int = 0, las
                 clickhouse.command(_correction(rollup, f"toYYYYMM(period) = {month:d}", rollup.finer))
                 continue
             view = _view(clickhouse, rollup.table)
-            for begins, ends in _days(month, first, last):
-                within = f"period >= '{begins:%Y-%m-%d} 00:00:00' AND period < '{ends:%Y-%m-%d} 00:00:00'"
+            for within in _days(month, rollup.at, first, last):
                 clickhouse.command(_correction(rollup, within, f"({view})"))
+    for month in sorted({each.month for each in found}):
+        for within in _days(month, "at", first, last):
+            clickhouse.command(_NAMES.format(within=within, kinds=NO_CLIENTS_DOING))
 
 
 def _correction(rollup: Rollup, within: str, truth: str) -> str:
     """The difference of the two, as rows. A counter that is too high is lowered by adding modulo 2^64."""
-    finer = f"toDateTime({rollup.start}(period), 'UTC')" if rollup.finer else "period"
-    plus = ", ".join(f"toInt64({name}) AS {name}_" for name in COUNTERS)
-    minus = ", ".join(f"-toInt64({name}) AS {name}_" for name in COUNTERS)
-    sums = ", ".join(f"toUInt64(sum({name}_)) AS {name}" for name in COUNTERS)
-    differs = " OR ".join(f"sum({name}_) != 0" for name in COUNTERS)
+    at, counters = rollup.at, rollup.counters
+    finer = f"toDateTime({rollup.start}({at}), 'UTC')" if rollup.finer else at
+    keys = ", ".join(rollup.keys)
+    plus = ", ".join(f"toInt64({name}) AS {name}_" for name in counters)
+    minus = ", ".join(f"-toInt64({name}) AS {name}_" for name in counters)
+    sums = ", ".join(f"toUInt64(sum({name}_)) AS {name}" for name in counters)
+    differs = " OR ".join(f"sum({name}_) != 0" for name in counters)
+    names = ", ".join(counters)
+    span = ", first_at, last_at" if rollup.spans else ""
+    spans = ", min(first_at), max(last_at)" if rollup.spans else ""
     return (
-        f"INSERT INTO {rollup.table} (period, client, host, {', '.join(COUNTERS)}, first_at, last_at)"  # noqa: S608
-        f" SELECT starts, client, host, {sums}, min(first_at), max(last_at) FROM ("
-        f"SELECT {finer} AS starts, client, host, {plus}, first_at, last_at"
+        f"INSERT INTO {rollup.table} ({at}, {keys}, {names}{span})"  # noqa: S608
+        f" SELECT starts, {keys}, {sums}{spans} FROM ("
+        f"SELECT {finer} AS starts, {keys}, {plus}{span}"
         f" FROM {truth} WHERE {within} UNION ALL "
-        f"SELECT period AS starts, client, host, {minus}, first_at, last_at"
+        f"SELECT {at} AS starts, {keys}, {minus}{span}"
         f" FROM {rollup.table} WHERE {within}"
-        f") GROUP BY starts, client, host HAVING {differs}"
+        f") GROUP BY starts, {keys} HAVING {differs}"
         f" SETTINGS insert_deduplicate = 0, max_bytes_before_external_group_by = 2000000000"
     )
 
@@ -158,13 +193,13 @@ def _view(clickhouse: ClickHouse, table: str) -> str:
     return str(found[0][0])
 
 
-def _days(month: int, first: int, last: int) -> Iterator[tuple[datetime, datetime]]:
-    """The days of a month that lie between two instants, each with the day after it."""
+def _days(month: int, column: str, first: int, last: int) -> Iterator[str]:
+    """The days of a month that lie between two instants, each as what is true of a column."""
     day = datetime(month // 100, month % 100, 1, tzinfo=UTC)
     while day.year * 100 + day.month == month:
         after = day + timedelta(days=1)
         if not last or (after > as_datetime(first) and day <= as_datetime(last)):
-            yield day, after
+            yield f"{column} >= '{day:%Y-%m-%d} 00:00:00' AND {column} < '{after:%Y-%m-%d} 00:00:00'"
         day = after
 
 

@@ -7,10 +7,10 @@ from functools import lru_cache
 from itertools import repeat
 from typing import Any, Final
 
-from streams.audit.event_lines import event_columns
+from streams.audit.event_lines import EventLines, Veiling, lines_of, read_lines
 from streams.audit.policy_rows import policy_row
 from streams.audit.repeats import Reached
-from streams.audit.tables import DEADLETTER_ROWS, EVENT_ROWS, TABLE_OF, Table
+from streams.audit.tables import DEADLETTER_ROWS, EVENT_LINE_ROWS, TABLE_OF, Table
 from streams.errors import InvalidValueError
 from streams.model.deadletter import DeadLetter, dead_letter
 from streams.model.instant import Instant, as_datetime
@@ -24,8 +24,6 @@ from streams.wire.frames import (
 )
 
 _DAY_US: Final = 86_400_000_000
-_SOURCE: Final = EVENT_ROWS.names.index("source")
-_POSITION: Final = EVENT_ROWS.names.index("position")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +135,17 @@ class TopicRows:
     The same records yield the same rows, whenever they are read: a batch can be made again after a crash.
     """
 
-    def __init__(self, topic: str, reached: Reached | None = None) -> None:
+    def __init__(self, topic: str, reached: Reached | None = None, veiling: Veiling | None = None) -> None:
         """`reached` says which events were had before, and learns from these."""
         self.topic: Final = topic
         self._reached: Final = reached or Reached()
+        self._veiling: Final = veiling
         self.repeated = 0
         """Events left out because a shipper sent them before."""
-        self.rows: Rows | None = Rows(TABLE_OF[topic]) if topic in TABLE_OF else None
+        self._table: Final = TABLE_OF.get(topic)
+        self.rows: Rows | None = None
+        if self._table is not None:
+            self.rows = Rows(EVENT_LINE_ROWS if topic == EVENTS else self._table)
         self.letters = Rows(DEADLETTER_ROWS)
         self.bytes = 0
 
@@ -155,33 +157,32 @@ class TopicRows:
         if record.value is None and self.topic != POLICY:
             return
         self.bytes += len(record.value or b"")
-        if self.rows is None:
+        if self.rows is None or self._table is None:
             assert record.value is not None
             self._add_letter(record, record.value)
             return
         if self.topic == EVENTS:
             with suppress(InvalidValueError):
-                self._add_events(record, event_columns(record.value or b""))
+                self._add_events(record, read_lines(record.value or b"", self._veiling))
                 return
-        readable, unreadable = _salvaged(record, self.rows.table)
-        values = self.rows.table.values(readable)
+        readable, unreadable = _salvaged(record, self._table)
         if self.topic == EVENTS:
-            self._add_events(record, values)
+            self._add_events(record, lines_of(readable, self._veiling))
         else:
-            self.rows.add(record, values)
+            self.rows.add(record, self._table.values(readable))
         place = f"{record.topic}/{record.partition}"
         self._add_letters(
             record, [dead_letter(place, record.offset, reason, line) for line, reason in unreadable]
         )
 
-    def _add_events(self, record: Record, values: list[list[Any]]) -> None:
+    def _add_events(self, record: Record, events: EventLines) -> None:
         assert self.rows is not None
-        sources, positions = values[_SOURCE], values[_POSITION]
-        if not sources:
+        if not events.sources:
             return
-        new = self._reached.new(record.partition, sources, positions)
+        values = events.columns
+        new = self._reached.new(record.partition, events.sources, events.positions)
         if new is not None:
-            self.repeated += len(sources) - len(new)
+            self.repeated += len(events.sources) - len(new)
             values = picked(values, new)
         self.rows.add(record, values)
 

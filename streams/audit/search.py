@@ -1,12 +1,13 @@
 """What was logged and decided, found by what an administrator knows of it; newest first, page by page.
 
 A search is always bounded in time. It first finds how far back a page reaches, from the few columns that it
-filters by, then reads these rows whole.
+filters by (of refusals from a table of theirs that is in the order of time), then reads these rows whole.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
+from typing import Final, Literal, TypeVar
 
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.hits import SPOKEN, Cursor, Hit, block_at, is_ours
@@ -18,10 +19,11 @@ from streams.model.instant import Instant
 from streams.model.policy import Replies
 
 What = Literal["events", "decisions", "both"]
+Found = TypeVar("Found")
 
 _STANDING: Final = 100_000
 _DOUBLES: Final = 20
-"""Room for lines that were shipped twice: as many as there are hits, and a few."""
+"""Room for lines that were shipped twice; where there are more, it is asked again for more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,25 +114,63 @@ def _events(clickhouse: ClickHouse, query: Query) -> list[Event]:
             "code >= 400 AND multiSearchAny(detail, %(spoken)s)",
             spoken=list(SPOKEN.get(query.trigger, ("",))),
         )
+        before = takewhile(lambda it: it != query.trigger, SPOKEN)
+        if others := [text for it in before for text in SPOKEN[it]]:
+            where.add("NOT multiSearchAny(detail, %(others)s)", others=others)
     for name in ("sender", "recipient"):
         wanted = getattr(query, name)
         if wanted:
             where.add(f"{name} ILIKE %({name})s", **{name: pattern(wanted)})
-    # how far back the page reaches, from the few columns that are filtered by; then its rows whole, by key
-    keys = clickhouse.rows(
-        f"SELECT client, toUnixTimestamp64Micro(at) FROM events WHERE {where} "  # noqa: S608
-        "ORDER BY at DESC LIMIT %(most)s",
-        {**where.parameters, "most": 2 * query.limit + _DOUBLES},
-    )
-    if not keys:
-        return []
-    oldest = keys[-1][1] if len(keys) == 2 * query.limit + _DOUBLES else int(query.start)
-    where.add(
-        "client IN %(found)s AND at >= fromUnixTimestamp64Micro(%(oldest)s)",
-        found=tuple({client for client, _ in keys}),
-        oldest=oldest,
-    )
-    return events_where(clickhouse, str(where), where.parameters, limit=query.limit, newest=True)
+    table, keyed = ("refusals", _of_refusals(query)) if _in_refusals(query) else ("events", where)
+
+    def read(condition: str, parameters: dict[str, object]) -> list[Event]:
+        return events_where(clickhouse, condition, parameters, limit=query.limit, newest=True)
+
+    return _newest(clickhouse, query, table, keyed, where, read)
+
+
+def _newest(
+    clickhouse: ClickHouse,
+    query: Query,
+    table: str,
+    keyed: _Conditions,
+    where: _Conditions,
+    read: Callable[[str, dict[str, object]], list[Found]],
+) -> list[Found]:
+    """What `read` finds by `where` within as much of the period as fills a page: `table`, asked by `keyed`,
+    says how far back that reaches, and whose the rows are."""
+    whole = f"{where} AND client IN %(found)s AND at >= fromUnixTimestamp64Micro(%(oldest)s)"
+    most = query.limit + _DOUBLES
+    while True:
+        keys = clickhouse.rows(
+            f"SELECT client, toUnixTimestamp64Micro(at) FROM {table} WHERE {keyed} "  # noqa: S608
+            "ORDER BY at DESC LIMIT %(most)s",
+            {**keyed.parameters, "most": most},
+        )
+        if not keys:
+            return []
+        oldest = keys[-1][1] if len(keys) == most else int(query.start)
+        clients = tuple({client for client, _ in keys})
+        found = read(whole, {**where.parameters, "found": clients, "oldest": oldest})
+        if len(found) == query.limit or len(keys) < most:
+            return found
+        most *= 4
+
+
+def _in_refusals(query: Query) -> bool:
+    """Whether the table of refusals knows all that is asked, so that the way to the newest ones is short."""
+    refused = (query.trigger in SPOKEN or bool(query.codes)) and all(code >= 400 for code in query.codes)
+    return refused and not (query.text or query.networks or query.sender or query.recipient)
+
+
+def _of_refusals(query: Query) -> _Conditions:
+    """What rows of `refusals` are filtered by: they have no ids, so some of one instant may be too many."""
+    found = _shared(replace(query, before=None))
+    if query.before is not None:
+        found.add("at <= fromUnixTimestamp64Micro(%(b_at)s)", b_at=query.before.at)
+    if query.trigger:
+        found.add("trigger = %(trigger)s", trigger=query.trigger)
+    return found
 
 
 def _decisions(clickhouse: ClickHouse, query: Query) -> list[Decision]:
@@ -146,7 +186,11 @@ def _decisions(clickhouse: ClickHouse, query: Query) -> list[Decision]:
             opening=Replies().opening,
             text=query.text,
         )
-    return decisions_where(clickhouse, str(where), where.parameters, limit=query.limit)
+
+    def read(condition: str, parameters: dict[str, object]) -> list[Decision]:
+        return decisions_where(clickhouse, condition, parameters, limit=query.limit)
+
+    return _newest(clickhouse, query, "decisions", where, where, read)
 
 
 def pattern(text: str) -> str:

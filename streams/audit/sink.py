@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from streams.audit.clickhouse import ClickHouse
+from streams.audit.event_lines import Veiling
 from streams.audit.ledger import Ledger, LogIdentity, OvertakenError, Progress, Span
 from streams.audit.repeats import Reached
 from streams.audit.rollups import settle
@@ -38,13 +39,12 @@ from streams.audit.rows import Record, TopicRows
 from streams.audit.source import LogReader
 from streams.audit.storing import Batch, Figures, Storing
 from streams.audit.veil import Veil
-from streams.config import StoringSettings
 from streams.topics import DEADLETTERS, DECISIONS, EVENTS, POLICY, WARNINGS
 
 STORED_TOPICS: Final = (EVENTS, DECISIONS, WARNINGS, POLICY, DEADLETTERS)
 
-BATCH_ROWS: Final = 150_000
-BATCH_BYTES: Final = 48 * 1024 * 1024
+BATCH_ROWS: Final = 300_000
+BATCH_BYTES: Final = 96 * 1024 * 1024
 BATCH_S: Final = 1.0
 """A batch is stored when it has this many rows, or bytes of records, or its first record is this old and no
 other is being stored."""
@@ -64,6 +64,7 @@ class _Topic:
     batch: int
     """Number of the last batch handed over."""
     reached: Reached
+    veiling: Veiling | None
     rows: TopicRows = field(init=False)
     spans: dict[int, Span] = field(default_factory=dict)
     """What `rows` covers."""
@@ -72,7 +73,7 @@ class _Topic:
     since: float = 0.0
 
     def __post_init__(self) -> None:
-        self.rows = TopicRows(self.name, self.reached)
+        self.rows = TopicRows(self.name, self.reached, self.veiling)
 
     def add(self, record: Record) -> None:
         known = self.spans.get(record.partition)
@@ -99,7 +100,7 @@ class _Topic:
         }
         spans = tuple(self.spans.values())
         taken = Batch(self.name, self.epoch, self.batch, self.rows, spans, read)
-        self.rows, self.spans, self.read_before = TopicRows(self.name, self.reached), {}, {}
+        self.rows, self.spans, self.read_before = TopicRows(self.name, self.reached, self.veiling), {}, {}
         return taken
 
 
@@ -122,7 +123,8 @@ class Sink:
         self._reader = reader
         self._ledger = Ledger(clickhouse)
         self._instance = broker_instance
-        self._storing = Storing(clickhouse, self._ledger, veil or Veil(StoringSettings()), self.figures)
+        self._veiling = None if veil is None or veil.sees_all else veil.event
+        self._storing = Storing(clickhouse, self._ledger, self.figures)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sink-storing")
         self._under_way: Future[Batch] | None = None
         self._topics: dict[str, _Topic] = {}
@@ -145,11 +147,12 @@ class Sink:
             epoch, identity, progress = self._current_life(name)
             sources = Reached(progress.read_before)
             if progress.under_way:
-                again = TopicRows(name, sources)
+                again = TopicRows(name, sources, self._veiling)
                 for record in self._reader.read_again(name, progress.under_way):
                     again.add(record)
-                self._storing.finish(Batch(name, epoch, progress.batch, again, progress.under_way, {}))
-            self._topics[name] = _Topic(name, epoch, identity, progress.batch, sources)
+                batch = Batch(name, epoch, progress.batch, again, progress.under_way, {})
+                self._storing.finish(batch, as_lines=progress.as_lines)
+            self._topics[name] = _Topic(name, epoch, identity, progress.batch, sources, self._veiling)
             reached = {span.partition: span.last + 1 for span in progress.latest}
             for partition in range(counts[name]):
                 self.positions[name, partition] = reached.get(partition)

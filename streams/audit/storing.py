@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.ledger import Ledger, ReadEnds, Span
 from streams.audit.rollups import differences
-from streams.audit.rows import Rows, TopicRows, month_of
-from streams.audit.veil import Veil
+from streams.audit.rows import Rows, TopicRows
 
 _log = logging.getLogger(__name__)
 
@@ -51,10 +50,9 @@ class Batch:
 class Storing:
     """Stores batches, one after another. One thread at a time."""
 
-    def __init__(self, clickhouse: ClickHouse, ledger: Ledger, veil: Veil, figures: Figures) -> None:
+    def __init__(self, clickhouse: ClickHouse, ledger: Ledger, figures: Figures) -> None:
         self._clickhouse = clickhouse
         self._ledger = ledger
-        self._veil = veil
         self._figures = figures
 
     def store(self, batch: Batch) -> Batch:
@@ -66,18 +64,20 @@ class Storing:
         self._figures.repeated += batch.rows.repeated
         return batch
 
-    def finish(self, batch: Batch) -> None:
-        """Bring a batch that was decided to its end, whatever of it is stored (rule 3)."""
+    def finish(self, batch: Batch, *, as_lines: bool) -> None:
+        """Bring a batch that was decided to its end, whatever of it is stored (rule 3).
+
+        `as_lines`: its events are known by their token where they are sent now.
+        """
         for token, rows in batch.inserts():
-            self._store_missing(batch, token, rows)
+            self._store_missing(batch, token, rows, fill_rollups=as_lines and bool(rows.table.stored_in))
         self._figures.redone += 1
 
-    def _store_missing(self, batch: Batch, token: str, rows: Rows) -> None:
+    def _store_missing(self, batch: Batch, token: str, rows: Rows, *, fill_rollups: bool) -> None:
         def is_stored() -> bool:
             return self._stored(batch, rows) >= len(rows)
 
-        of_events = rows.table.name == "events"
-        if is_stored() and not (of_events and differences(self._clickhouse, month_of(rows.instants[0]))):
+        if is_stored() and not (fill_rollups and differences(self._clickhouse)):
             return
         self._insert(batch.epoch, token, rows)
         # an insert of ours may have been under way in the server, which then took this one for its double
@@ -89,7 +89,8 @@ class Storing:
         self._insert(batch.epoch, f"{token}/again", rows)
 
     def _stored(self, batch: Batch, rows: Rows) -> int:
-        """How many rows of this insert the table holds."""
+        """How many rows of this insert are kept."""
+        table = rows.table.stored_in or rows.table.name
         where = " OR ".join(
             f"(kafka_partition = {span.partition} AND kafka_offset BETWEEN {span.first} AND {span.last})"
             for span in batch.spans
@@ -97,15 +98,14 @@ class Storing:
         first, last = rows.instants
         of_topic = f" AND kafka_topic = '{batch.topic}'" if rows.table.name == "deadletters" else ""
         found = self._clickhouse.rows(
-            f"SELECT count() FROM {rows.table.name} WHERE kafka_epoch = {batch.epoch}{of_topic}"  # noqa: S608
+            f"SELECT count() FROM {table} WHERE kafka_epoch = {batch.epoch}{of_topic}"  # noqa: S608
             f" AND ({where}) AND at BETWEEN fromUnixTimestamp64Micro({int(first)}, 'UTC')"
             f" AND fromUnixTimestamp64Micro({int(last)}, 'UTC')"
         )
         return int(found[0][0])
 
     def _insert(self, epoch: int, token: str, rows: Rows) -> None:
-        columns = self._veil.columns(rows.table.names, rows.columns(epoch))
-        self._clickhouse.insert(rows.table.name, rows.table.names, columns, token=token)
+        self._clickhouse.insert(rows.table.name, rows.table.names, rows.columns(epoch), token=token)
         self._figures.rows += len(rows)
         if rows.table.name == "deadletters":
             # a letter of ours names the topic it is about; others' come by smtp.deadletters

@@ -90,6 +90,8 @@ class Table:
 
     name: str
     columns: tuple[Column, ...]
+    stored_in: str = ""
+    """The table that keeps the rows, where this one only passes them on."""
 
     @property
     def names(self) -> list[str]:
@@ -148,6 +150,13 @@ EVENT_ROWS: Final = _table(
         ("id", "String"),
     ),
 )
+
+EVENT_LINE_ROWS: Final = Table(
+    "event_lines",
+    _columns(("at", INSTANT), ("address", "IPv6"), ("line", "String")),
+    stored_in=EVENT_ROWS.name,
+)
+"""Events as they are sent (`event_lines`)."""
 
 DECISION_ROWS: Final = _table(
     "decisions",

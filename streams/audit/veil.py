@@ -12,13 +12,15 @@ event.
 """
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
 from streams.config import StoringSettings
+from streams.model.event import Event
 
-_ADDRESSES: Final = ("sender", "recipient")
+_FIELDS: Final = Event.__struct_fields__
+_SENDER, _RECIPIENT, _DETAIL = map(_FIELDS.index, ("sender", "recipient", "detail"))
 _DIGITS: Final = 16
 
 
@@ -48,21 +50,16 @@ class Veil:
         """The address as it is stored."""
         return self._veiled(address) if address else ""
 
-    def columns(self, names: Sequence[str], columns: list[list[Any]]) -> list[list[Any]]:
-        """Columns of a table with the addresses in them as they are stored."""
-        if self.sees_all or not set(_ADDRESSES) <= set(names):
-            return columns
-        at = {name: number for number, name in enumerate(names)}
-        senders, recipients = (columns[at[name]] for name in _ADDRESSES)
-        details = [
-            self._detail(detail, sender, recipient) if detail and (sender or recipient) else detail
-            for detail, sender, recipient in zip(columns[at["detail"]], senders, recipients, strict=True)
-        ]
-        found = list(columns)
-        found[at["sender"]] = list(map(self.veiled, senders))
-        found[at["recipient"]] = list(map(self.veiled, recipients))
-        found[at["detail"]] = details
-        return found
+    def event(self, fields: tuple[Any, ...]) -> tuple[Any, ...]:
+        """An event's fields, in their order, with the addresses in them as they are stored."""
+        sender, recipient, detail = fields[_SENDER], fields[_RECIPIENT], fields[_DETAIL]
+        if not (sender or recipient):
+            return fields
+        found = list(fields)
+        found[_SENDER] = self.veiled(sender)
+        found[_RECIPIENT] = self.veiled(recipient)
+        found[_DETAIL] = self._detail(detail, sender, recipient)
+        return tuple(found)
 
     def _detail(self, detail: str, sender: str, recipient: str) -> str:
         # the longer one first: it may hold the other

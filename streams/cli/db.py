@@ -113,6 +113,7 @@ def status(data: Path, as_json: bool) -> None:
 @click.option("--hours", metavar="PERIOD", help="The same by hour.")
 @click.option("--days", metavar="PERIOD", help="The same by day.")
 @click.option("--months", metavar="PERIOD", help="The same by month.")
+@click.option("--traffic", metavar="PERIOD", help="What all clients together did, by minute.")
 @click.option("--yes", is_flag=True, help="Drop what is older without asking.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def retention(data: Path, yes: bool, as_json: bool, **periods: str | None) -> None:

@@ -21,16 +21,19 @@ def activity(sql: str, columns: str, *, where: str) -> str:
     """The query with `ACTIVITY` replaced by rows of `time` (begin of a point) and the named columns.
 
     Of the three rollups only the one that fits is read: what the others are asked is false before a row is
-    looked at. Whole minutes, hours or days count, those in which the time shown begins and ends as well.
+    looked at. Whole minutes, hours or days count, those in which the time shown begins and ends as well. What
+    asks for no client, of any host, is answered by what all clients together did.
     """
     parts = []
+    everybody = where == HOST and "client" not in columns.split(", ")
     for table, step, begin, fits in _ROLLUPS:
         point = f"greatest(intDiv($__interval_s, {step}) * {step}, {step})"
         parts.append(
             " ".join((
                 f"SELECT toDateTime(intDiv(toUInt32(period), {point}) * {point}, 'UTC') AS time, {columns}",
-                f"FROM {table}",
-                f"WHERE {fits} AND period >= {begin}($__fromTime, 'UTC') AND period <= $__toTime AND {where}",
+                f"FROM {'traffic_by_minute' if everybody else table}",
+                f"WHERE {fits} AND period >= {begin}($__fromTime, 'UTC')"
+                f" AND period < {begin}($__toTime, 'UTC') + INTERVAL {step} SECOND AND {where}",
             ))
         )  # fmt: skip
     return sql.replace("ACTIVITY", f"({' UNION ALL '.join(parts)})")

@@ -8,8 +8,8 @@ from streams.dashboards.panels import Panel, Variable
 HOSTS: Final = Variable(
     "host",
     "MTA",
-    "SELECT DISTINCT host FROM clients_by_month"
-    " WHERE period >= toStartOfMonth($__fromTime, 'UTC') AND period <= $__toTime ORDER BY host LIMIT 500",
+    "SELECT DISTINCT host FROM traffic_by_minute WHERE period >= toStartOfMonth($__fromTime, 'UTC')"
+    " AND period < toStartOfMonth($__toTime, 'UTC') + INTERVAL 1 MONTH ORDER BY host LIMIT 500",
     with_all=True,
 )
 CLIENTS: Final = Variable(

@@ -11,8 +11,8 @@ _MONTHS: Final = (
     f" AND {HOST}"
 )
 _DAYS: Final = (
-    "FROM clients_by_day WHERE period >= toStartOfMonth($__fromTime, 'UTC') AND period <= $__toTime"
-    f" AND {HOST}"
+    "FROM traffic_by_minute WHERE period >= toStartOfMonth($__fromTime, 'UTC')"
+    f" AND period < toStartOfDay($__toTime, 'UTC') + INTERVAL 1 DAY AND {HOST}"
 )
 _CLIENT_COLUMNS: Final = (
     "SELECT client, sum(connections) AS connections, sum(requests) AS requests,"
@@ -47,13 +47,15 @@ MONTH: Final = Screen(
         Panel(
             "Connections by day",
             "columns",
-            f"SELECT period AS time, sum(connections) AS connections {_DAYS} GROUP BY time ORDER BY time",
+            "SELECT toStartOfDay(period, 'UTC') AS time, sum(connections) AS connections"
+            f" {_DAYS} GROUP BY time ORDER BY time",
             8,
         ),
         Panel(
             "Messages by day",
             "columns",
-            f"SELECT period AS time, sum(messages) AS messages {_DAYS} GROUP BY time ORDER BY time",
+            "SELECT toStartOfDay(period, 'UTC') AS time, sum(messages) AS messages"
+            f" {_DAYS} GROUP BY time ORDER BY time",
             8,
         ),
         Panel(

@@ -219,14 +219,8 @@ def test_short_cuts_for_very_many_clients_say_the_same(
 ) -> None:
     monkeypatch.setattr("streams.audit.month_clients._FEW_ROWS", 0)
     monkeypatch.setattr("streams.audit.month_clients._EXACT_ROWS", 0)
-    monkeypatch.setattr("streams.audit.month_series.TOLD_APART", 0)
     found = reviewed(settings, NOVEMBER, DECEMBER)
     assert found.proposals == november.proposals
     assert found.compared == november.compared
     assert (found.total, found.before) == (november.total, november.before)
     assert [it.name for it in found.top] == [it.name for it in november.top][: len(found.top)]
-    told: dict[str, int] = {}
-    for day in found.daily:
-        for by, count in day.refusals.items():
-            told[by] = told.get(by, 0) + count
-    assert told == {"Goaway": 70, "greylist": 120, "the MTA's own rules": 201}

@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ from confluent_kafka import Producer
 
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.migrations import migrate, read_migrations
-from streams.audit.rollups import COUNTERS, ROLLUPS, differences, mend, settle
+from streams.audit.rollups import NO_CLIENTS_DOING, ROLLUPS, Rollup, differences, mend, settle
 from streams.config import ClickHouseSettings
 from streams.embedded.broker import Broker
 from streams.embedded.clickhouse import EmbeddedClickHouse
@@ -51,6 +52,7 @@ def event(number: int, partition: int) -> Event:
         client=Client(client),
         address=Address(client),
         session=f"mx/{number}",
+        ptr="" if number % 3 == 0 else f"mail{number % 3_000 % 7}.example.net",
         host=f"mx{number % 3}",
         recipient="anna@example.org" if kind == "rcpt" else "",
         code=(551, 451, 550)[number % 3] if refused else 0,
@@ -90,32 +92,59 @@ class Shipper(threading.Thread):
         assert producer.flush(30) == 0
 
 
-def by_view(client: ClickHouse, table: str) -> list[tuple[object, ...]]:
+def by_view(client: ClickHouse, rollup: Rollup) -> list[tuple[object, ...]]:
     """What the view's own query says of all events, as one number."""
     [(query,)] = client.rows(
         "SELECT as_select FROM system.tables WHERE database = currentDatabase() AND name = %(name)s",
-        {"name": f"{table}_view"},
+        {"name": f"{rollup.table}_view"},
     )
+    moments = ", first_at, last_at" if rollup.spans else ""
     return client.rows(
-        f"SELECT count(), sum(cityHash64(*)) FROM (SELECT period, client, host, {', '.join(COUNTERS)},"
-        f" first_at, last_at FROM ({query}))"
+        f"SELECT count(), sum(cityHash64(*)) FROM (SELECT {rollup.at}, {', '.join(rollup.keys)},"
+        f" {', '.join(rollup.counters)}{moments} FROM ({query}))"
     )
 
 
-def as_kept(client: ClickHouse, table: str) -> list[tuple[object, ...]]:
+def as_kept(client: ClickHouse, rollup: Rollup) -> list[tuple[object, ...]]:
     """What the rollup says, as one number."""
-    sums = ", ".join(f"toUInt64(sum({name})) AS {name}" for name in COUNTERS)
+    sums = ", ".join(f"toUInt64(sum({name})) AS {name}" for name in rollup.counters)
+    moments = ", min(first_at) AS first_at, max(last_at) AS last_at" if rollup.spans else ""
+    keys = f"{rollup.at}, {', '.join(rollup.keys)}"
     return client.rows(
-        f"SELECT count(), sum(cityHash64(*)) FROM (SELECT period, client, host, {sums},"
-        f" min(first_at) AS first_at, max(last_at) AS last_at FROM {table}"
-        " GROUP BY period, client, host HAVING events > 0)"
+        f"SELECT count(), sum(cityHash64(*)) FROM (SELECT {keys}, {sums}{moments} FROM {rollup.table}"
+        f" GROUP BY {keys} HAVING {rollup.counters[0]} > 0)"
     )
 
 
-def assert_right(client: ClickHouse) -> None:
-    for rollup in ROLLUPS:
-        assert as_kept(client, rollup.table) == by_view(client, rollup.table), rollup.table
+NAMES: Final = """
+SELECT client, {month} AS month, {newest} FROM {table} WHERE {named}
+GROUP BY client, month ORDER BY client, month
+"""
+
+
+def assert_right(client: ClickHouse, *, moments: bool = True) -> None:
+    """`moments`: also the first and last of what others did at the same time as what is gone."""
+    for each in ROLLUPS:
+        rollup = each if moments or "client" in each.keys else replace(each, spans=False)
+        assert as_kept(client, rollup) == by_view(client, rollup), rollup.table
     assert differences(client) == []
+
+
+def assert_named(client: ClickHouse) -> None:
+    """Each client's newest name of each month is that of its newest event with one."""
+    kept = NAMES.format(
+        month="toYYYYMM(period)",
+        newest="argMax(named.name, named.at)",
+        table="clients_by_month",
+        named="named.name != ''",
+    )
+    seen = NAMES.format(
+        month="toYYYYMM(at)",
+        newest="argMax(ptr, at)",
+        table="events",
+        named=f"ptr != '' AND kind NOT IN {NO_CLIENTS_DOING}",
+    )
+    assert client.rows(kept) == client.rows(seen) != []
 
 
 def test_killed_again_and_again_as_if_never(own_broker: Broker, tmp_path: Path) -> None:
@@ -149,9 +178,10 @@ def test_killed_again_and_again_as_if_never(own_broker: Broker, tmp_path: Path) 
         [(ids,)] = each.rows("SELECT uniqExact(id) FROM events")
         assert ids == sum(shipper.sent)
         assert_right(ClickHouse(each.settings))
+        assert_named(ClickHouse(each.settings))
     killed, other = ClickHouse(store.settings), ClickHouse(undisturbed.settings)
     for rollup in ROLLUPS:
-        assert as_kept(killed, rollup.table) == as_kept(other, rollup.table)
+        assert as_kept(killed, rollup) == as_kept(other, rollup)
     rows = "SELECT sum(cityHash64(*)) FROM events"
     assert store.rows(rows) == undisturbed.rows(rows)
     for each in (store, undisturbed):
@@ -180,7 +210,7 @@ def replace_database(settings: ClickHouseSettings, name: str) -> ClickHouseSetti
 
 def insert(client: ClickHouse, numbers: range, token: str) -> None:
     events = [event(number, 0) for number in numbers]
-    names = ("at", "kind", "client", "host", "recipient", "code", "detail", "size")
+    names = ("at", "kind", "client", "host", "ptr", "recipient", "code", "detail", "size")
     columns: list[list[object]] = [[getattr(each, name) for each in events] for name in names]
     client.insert("events", names, columns, token=token)
 
@@ -199,6 +229,7 @@ def test_rows_stored_before_the_rollups_are_added_once(clickhouse: ClickHouse) -
     assert settle(clickhouse) == []
     insert(clickhouse, range(2500, 2600), "c")
     assert_right(clickhouse)
+    assert_named(clickhouse)
 
 
 def test_an_insert_sent_again_fills_what_a_view_lacks_and_doubles_nothing(clickhouse: ClickHouse) -> None:
@@ -221,7 +252,7 @@ def test_what_is_counted_and_gone_is_taken_back(engine: ClickHouseSettings, whic
     insert(clickhouse, range(2000), "a")
     clickhouse.command(f"ALTER TABLE events DELETE WHERE {which} SETTINGS mutations_sync = 2")
     mend(clickhouse, differences(clickhouse))
-    assert_right(clickhouse)
+    assert_right(clickhouse, moments=False)
 
 
 def test_what_retention_drops_stays_counted(clickhouse: ClickHouse) -> None:

@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from streams.audit.clickhouse import ClickHouse
-from streams.audit.search import Query, search
+from streams.audit.hits import SPOKEN
+from streams.audit.search import Query, _in_refusals, search
 from streams.audit.story import story
 from streams.config import ClickHouseSettings
 from streams.model.client import Address, Client, parse_network
@@ -144,6 +146,34 @@ def test_every_filter_is_what_grep_finds(settings: ClickHouseSettings) -> None:
             assert found(**given) == wanted, given
     finally:
         clickhouse.close()
+
+
+@pytest.mark.parametrize("limit", [1, 7, 1000])
+@pytest.mark.parametrize(
+    "asked",
+    [{"codes": (551,)}, {"codes": (450, 550, 551), "host": "mx1"}, *({"trigger": it} for it in SPOKEN)],
+)
+def test_refusals_are_found_the_short_way_as_the_long(
+    settings: ClickHouseSettings, asked: dict[str, Any], limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clickhouse = ClickHouse(settings)
+
+    def pages() -> list[str]:
+        query = Query(START, END, what="events", limit=limit, **asked)
+        found: list[str] = []
+        for _ in range(30):
+            page = search(clickhouse, query)
+            found += [it.id for it in page]
+            if len(page) < limit:
+                break
+            query = replace(query, before=page[-1].cursor)
+        return found
+
+    assert _in_refusals(Query(START, END, **asked))
+    short = pages()
+    monkeypatch.setattr("streams.audit.search._in_refusals", lambda query: False)
+    assert short == pages()
+    assert short or asked.get("trigger") not in ("rate", None)
 
 
 def test_pages_follow_one_another_without_gap_or_double(settings: ClickHouseSettings) -> None:

@@ -15,7 +15,7 @@ from streams.audit.grouping import Grouping
 from streams.audit.stats import COUNTERS, SORTS, Stats, Whose, stats, table_for
 from streams.config import ClickHouseSettings
 from streams.model.event import Event
-from streams.model.instant import parse_instant
+from streams.model.instant import Instant, parse_instant
 from tests.stack.recorded_store import SAMPLE, Recorder, events_of
 from tests.stack.sink_process import Store
 from tests.stack.test_search import goaway
@@ -227,6 +227,22 @@ def test_by_name_and_by_as(settings: ClickHouseSettings, tmp_path_factory: pytes
         assert sum(row[name] for row in rows.values()) == found["total"][name]
     done = goaway(settings, "stats", "--by", "as")
     assert done.returncode == 2 and "--as-database" in done.stderr
+
+
+def test_a_clients_newest_name_is_that_of_all_its_month(clickhouse: ClickHouse) -> None:
+    events = [it for it in events_of(SAMPLE) if it.at >= START]
+    newest = {it.client: it.ptr.lower() for it in sorted(events, key=lambda it: it.at) if it.ptr}
+    wanted = brute(events, lambda it: ".".join(newest.get(it.client, "").split(".")[-2:]))
+    for start in (START, START + 500_000):
+        found = stats(clickhouse, Instant(start), END, Grouping("ptr"), limit=1000)
+        assert {row.name for row in found.rows} == set(wanted)
+        for row in found.rows:
+            assert {name: row.counts[name] for name in wanted[row.name]} == wanted[row.name], row.name
+            assert row.peak is not None
+        every = stats(clickhouse, Instant(start), END, Grouping(), limit=1000).total
+        assert found.total == every and found.groups == len(wanted)
+        for sort in SORTS:
+            assert len(stats(clickhouse, Instant(start), END, Grouping("ptr"), sort=sort, limit=2).rows) == 2
 
 
 def test_csv_and_table(settings: ClickHouseSettings) -> None:

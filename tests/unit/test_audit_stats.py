@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, timedelta, timezone
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -10,25 +11,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.audit.as_numbers import UNKNOWN, read_as_database
-from streams.audit.grouping import Grouping, sql_zone
+from streams.audit.grouping import Grouping, sql_zone, within_sql
+from streams.audit.hits import SPOKEN
 from streams.audit.stats import COUNTERS, table_for
 from streams.cli.period import local, moment_in, month_of, period
 from streams.errors import GoawayError, UsageError
 from streams.model.instant import parse_instant, rfc3339
 from streams.resources import sql_folder
 
+Address = IPv4Address | IPv6Address
 BERLIN = ZoneInfo("Europe/Berlin")
 KOLKATA = ZoneInfo("Asia/Kolkata")
 
 
 def test_counters_are_those_of_the_rollups() -> None:
-    text = (sql_folder() / "0008_rollups.sql").read_text(encoding="utf-8")
-    views = re.findall(r"CREATE MATERIALIZED VIEW.*?GROUP BY", text, re.DOTALL)
-    assert len(views) == 4
+    text = "".join(
+        (sql_folder() / name).read_text(encoding="utf-8") for name in ("0008_rollups.sql", "0011_traffic.sql")
+    )
+    views = re.findall(r"(?:CREATE MATERIALIZED VIEW|MODIFY QUERY).*?GROUP BY", text, re.DOTALL)
+    views = [view for view in views if " AS connections" in view]
+    assert len(views) == 6
     for view in views:
         counted = dict(re.findall(r"^    (.*?) AS (\w+),?$", view, re.MULTILINE))
         by_name = {name: how for how, name in counted.items()}
         assert {name: by_name[name] for name in COUNTERS} == COUNTERS
+
+
+def test_triggers_are_told_by_the_texts_of_our_answers() -> None:
+    text = (sql_folder() / "0011_traffic.sql").read_text(encoding="utf-8")
+    told = re.findall(r"multiSearchAny\(detail, \[(.*?)\]\), '(\w+)'", text)
+    assert len(told) == 2 * len(SPOKEN)
+    assert [(trigger, tuple(texts[1:-1].split("', '"))) for texts, trigger in told] == [*SPOKEN.items()] * 2
 
 
 @pytest.mark.parametrize(
@@ -102,6 +115,39 @@ def test_months(year: int, month: int) -> None:
     assert rfc3339(start) == f"{year:04d}-{month:02d}-01T00:00:00.000000Z"
     assert rfc3339(end)[8:] == "01T00:00:00.000000Z"
     assert 28 <= (end - start) / 86_400_000_000 <= 31
+
+
+@given(
+    st.ip_addresses()
+    | st.sampled_from(["2001:db8::1", "2001:db8:0:5::", "::1", "1::2:0:0:3"]).map(ip_address),
+    st.data(),
+)
+def test_a_clients_text_begins_as_that_of_every_network_around_it(
+    address: Address, data: st.DataObject
+) -> None:
+    bits = address.max_prefixlen
+    client = ip_network(f"{address}/{data.draw(st.integers(8, bits))}", strict=False)
+    text = str(client.network_address if client.prefixlen == bits else client)
+    around = ip_network(f"{client.network_address}/{data.draw(st.integers(0, bits))}", strict=False)
+    said = within_sql("c", [around, ip_network("192.0.2.0/24")])
+    openings = re.findall(r"startsWith\(c, '([0-9a-f.:]+)'\)", said)
+    assert said == "true" or any(text.startswith(it) for it in openings)
+
+
+def test_networks_as_their_openings() -> None:
+    def said(*networks: str) -> str:
+        return within_sql("c", [ip_network(it) for it in networks])
+
+    assert said("192.0.2.0/24", "192.0.0.0/20") == "(startsWith(c, '192.0.') OR startsWith(c, '192.0.2.'))"
+    assert said("192.0.2.7") == "(startsWith(c, '192.0.2.7'))"
+    assert said("2001:db8:5::/48") == "(startsWith(c, '2001:db8:5:'))"
+    assert said("2001:db8::/48") == "(startsWith(c, '2001:db8:'))"
+    assert (
+        said("::/16")
+        == said("0.0.0.0/4")
+        == said(*(f"10.0.{it}.0/24" for it in range(256)), *(f"10.1.{it}.0/24" for it in range(256)))
+        == "true"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "2026", "2026-00", "2026-13", "11-2026", "2026-1", "2299-01"])

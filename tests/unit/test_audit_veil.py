@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.audit.tables import DECISION_ROWS, EVENT_ROWS
 from streams.audit.veil import Veil
 from streams.config import StoringSettings, read_settings
 from streams.errors import SettingsError
+from streams.model.event import Event
 
 KEY = "0123456789abcdef"
 
@@ -46,23 +46,24 @@ def test_whether_there_was_an_address_can_still_be_told(address: str, mode: str)
 
 
 @given(st.text("abcdefghij", min_size=6, max_size=20))
-def test_a_local_part_is_in_no_column(local: str) -> None:
-    names = EVENT_ROWS.names
+def test_a_local_part_is_in_no_field(local: str) -> None:
+    names = Event.__struct_fields__
     address = f"{local}@example.org"
-    columns = [["x"] for _ in names]
-    columns[names.index("sender")] = [address]
-    columns[names.index("recipient")] = [f"x.{address}"]
-    columns[names.index("detail")] = [f"<{address}>: rejected; <x.{address}>"]
+    fields: dict[str, object] = dict.fromkeys(names, "x")
+    fields |= {"sender": address, "recipient": f"x.{address}", "code": 550}
+    fields["detail"] = f"<{address}>: rejected; <x.{address}>"
     for mode in ("hash", "domain"):
-        found = veil(mode).columns(names, columns)
-        assert not any(local in value for column in found for value in column)
-        assert found[names.index("detail")][0].endswith("@example.org>")
-    assert veil("whole").columns(names, columns) == columns
+        found = dict(zip(names, veil(mode).event(tuple(fields.values())), strict=True))
+        assert local not in str(found)
+        assert str(found["detail"]).endswith("@example.org>")
+        others = set(names) - {"sender", "recipient", "detail"}
+        assert all(found[name] == fields[name] for name in others)
+    assert veil("whole").event(tuple(fields.values())) == tuple(fields.values())
 
 
-def test_other_tables_are_left_alone() -> None:
-    columns = [["x"] for _ in DECISION_ROWS.names]
-    assert veil("hash").columns(DECISION_ROWS.names, columns) == columns
+def test_what_names_nobody_is_left_alone() -> None:
+    fields = tuple("" for _ in Event.__struct_fields__)
+    assert veil("hash").event(fields) is fields
 
 
 def test_settings() -> None:

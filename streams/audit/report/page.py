@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from streams.audit.month_series import BY_MTA, GOAWAY, OTHER
+from streams.audit.month_series import BY_MTA, OTHER
 from streams.audit.monthly import Month
 from streams.audit.proposals import Proposal
 from streams.audit.report.charts import Bar, bars, heat_map, stacked_days
@@ -65,7 +65,7 @@ def _figures(month: Month) -> Iterable[str]:
     yield "<h2>The month</h2>"
     triggers = [
         it
-        for it in (*MODULE_OF, "blocklist", OTHER, GOAWAY, BY_MTA)
+        for it in (*MODULE_OF, "blocklist", OTHER, BY_MTA)
         if any(it in day.refusals for day in month.daily)
     ]
     series = {it: [day.refusals.get(it, 0) for day in month.daily] for it in triggers}

@@ -28,7 +28,7 @@ class Feed:
         self.buffer = bytearray()
         self.at = 0
 
-    def append(self, chunk: bytes) -> None:
+    def append(self, chunk: bytes | memoryview) -> None:
         """More bytes have arrived. Raises `NativeProtocolError` where a packet grows without end."""
         if len(self.buffer) > MAX_PACKET_BYTES:
             raise NativeProtocolError(f"a packet of more than {MAX_PACKET_BYTES} bytes")
@@ -38,6 +38,12 @@ class Feed:
         """Drop what has been read; positions taken before are void."""
         del self.buffer[: self.at]
         self.at = 0
+
+    def part(self, start: int) -> memoryview:
+        """What was read since `start`, without a copy: it keeps the buffer, the feed goes on in another."""
+        whole, at = self.buffer, self.at
+        self.buffer, self.at = whole[at:], 0
+        return memoryview(whole)[start:at]
 
     def need(self, size: int) -> Reading[None]:
         """Wait until `size` unread bytes are here."""

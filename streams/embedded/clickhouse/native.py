@@ -114,7 +114,7 @@ def with_types(block: bytes, types: Sequence[str]) -> bytes:
     return bytes(out + block[done:])
 
 
-def block_size(block: bytes) -> tuple[int, int]:
+def block_size(block: bytes | memoryview) -> tuple[int, int]:
     """(columns, rows) of a block, from its first bytes. Raises `NativeProtocolError`."""
     feed = Feed()
     feed.append(block[:20])

@@ -59,7 +59,7 @@ class Data:
     """A block as it came, unpacked, without its block info; no columns means the end of data."""
 
     table: str
-    block: bytes = field(repr=False)
+    block: bytes | memoryview = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +182,11 @@ def _client_info(feed: Feed) -> Reading[None]:
     yield from feed.varint()  # patch version
 
 
-def _block(feed: Feed) -> Reading[bytes]:
+def _block(feed: Feed) -> Reading[memoryview]:
     while number := (yield from feed.varint()):  # block info: (number, value) pairs up to a zero
         if number not in (1, 2):
             raise NativeProtocolError(f"block info {number}")
         yield from feed.skip(1 if number == 1 else 4)
     start = feed.at
     yield from block_body(feed)
-    return bytes(memoryview(feed.buffer)[start : feed.at])
+    return feed.part(start)
