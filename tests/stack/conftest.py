@@ -1,6 +1,15 @@
 """Fixtures of the stack tests; `brokers.py` and `sink_process.py` say what they are."""
 
 from tests.stack.brokers import broker, own_broker, own_partitions, running_broker, secure_broker, topic
-from tests.stack.sink_process import store
+from tests.stack.sink_process import own_store, store
 
-__all__ = ["broker", "own_broker", "own_partitions", "running_broker", "secure_broker", "store", "topic"]
+__all__ = [
+    "broker",
+    "own_broker",
+    "own_partitions",
+    "own_store",
+    "running_broker",
+    "secure_broker",
+    "store",
+    "topic",
+]

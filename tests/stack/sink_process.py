@@ -1,10 +1,13 @@
 """The sink as a process, and a ClickHouse of its own: both can be killed and started again."""
 
 import os
+import secrets
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -29,22 +32,43 @@ run_sink(read_settings(os.environ), status=StatusFile(Path(os.environ["STATUS"])
 """
 
 
-class Store:
-    """The embedded engine on one folder and one port, however often it is killed."""
+SERVER: Final = os.environ.get("GOAWAY_TEST_CLICKHOUSE", "")
+"""`HOST:PORT` of a clickhouse-server, for every test that does not kill its engine."""
 
-    def __init__(self, folder: Path) -> None:
+
+def server(database: str) -> ClickHouseSettings:
+    """A database of `GOAWAY_TEST_CLICKHOUSE`; it need not exist."""
+    host, _, port = SERVER.rpartition(":")
+    user = os.environ.get("GOAWAY_TEST_CLICKHOUSE_USER", "default")
+    password = os.environ.get("GOAWAY_TEST_CLICKHOUSE_PASSWORD", "")
+    return ClickHouseSettings(host, int(port), user, password, database=database)
+
+
+class Store:
+    """A ClickHouse with our tables: the embedded engine on one folder and one port, however often it is
+    killed, or a database of its own on the server that the environment names.
+    """
+
+    def __init__(self, folder: Path, *, killed: bool = False) -> None:
         self._folder = folder
-        self.child = EmbeddedClickHouse()
-        self.settings: ClickHouseSettings = self.child.start(folder)
+        self._child = EmbeddedClickHouse() if killed or not SERVER else None
+        self.settings = self._child.start(folder) if self._child else server(f"goaway_{secrets.token_hex(4)}")
         migrate(ClickHouse(self.settings))
 
     def kill_and_start(self, away_s: float = 0.0) -> None:
-        assert self.child.pid is not None
-        os.kill(self.child.pid, 9)
-        self.child.stop()
+        assert self._child is not None and self._child.pid is not None
+        os.kill(self._child.pid, 9)
+        self._child.stop()
         time.sleep(away_s)
-        self.child = EmbeddedClickHouse()
-        self.child.start(self._folder, port=self.settings.port, password=self.settings.password)
+        self._child = EmbeddedClickHouse()
+        self._child.start(self._folder, port=self.settings.port, password=self.settings.password)
+
+    def stop(self) -> None:
+        """The engine ends; a server forgets the database."""
+        if self._child is not None:
+            self._child.stop()
+        else:
+            self.rows(f"DROP DATABASE {self.settings.database}")
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
         client = ClickHouse(self.settings)
@@ -62,10 +86,36 @@ class Store:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    """A ClickHouse of this test alone, migrated: a test may kill it."""
+    """A ClickHouse of this test alone, migrated."""
     store = Store(tmp_path / "clickhouse")
     yield store
-    store.child.stop()
+    store.stop()
+
+
+@pytest.fixture
+def own_store(tmp_path: Path) -> Iterator[Store]:
+    """The same as an embedded engine, which a test may kill."""
+    store = Store(tmp_path / "clickhouse", killed=True)
+    yield store
+    store.stop()
+
+
+@contextmanager
+def engine_of_no_database(folder: Path) -> Iterator[ClickHouseSettings]:
+    """An engine for tests that make their databases themselves, by names that begin as the one given here.
+
+    The name has a dash, so whoever uses it has to quote it.
+    """
+    name = f"goaway-{secrets.token_hex(4)}"
+    if not SERVER:
+        with EmbeddedClickHouse() as child:
+            yield replace(child.start(folder), database=name)
+        return
+    yield server(name)
+    client = ClickHouse(server("default"))
+    for (made,) in client.rows(f"SELECT name FROM system.databases WHERE startsWith(name, '{name}')"):
+        client.rows(f"DROP DATABASE `{made}`")
+    client.close()
 
 
 class SinkProcess:

@@ -56,7 +56,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseSet
         )
         yield store.settings
     finally:
-        store.child.stop()
+        store.stop()
 
 
 def reviewed(settings: ClickHouseSettings, start: Instant, end: Instant, **given: Any) -> Month:
@@ -186,7 +186,7 @@ def test_thresholds_scale_to_the_days_there_is_data_of(tmp_path: Path) -> None:
         assert kinds(whole) == {"198.51.100.23": "block"}
         assert len(events_of(SAMPLE)) > 1000
     finally:
-        store.child.stop()
+        store.stop()
 
 
 def test_the_command_writes_every_form(settings: ClickHouseSettings, tmp_path: Path) -> None:

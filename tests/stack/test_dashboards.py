@@ -126,7 +126,7 @@ def recorded() -> Iterator[Recorded]:
         try:
             yield Recorded(store)
         finally:
-            store.child.stop()
+            store.stop()
 
 
 @pytest.mark.parametrize("span", SPANS)

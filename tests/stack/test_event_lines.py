@@ -16,11 +16,11 @@ from streams.audit.rows import Record, Rows, TopicRows
 from streams.audit.storing import Batch, Figures, Storing
 from streams.audit.tables import EVENT_ROWS
 from streams.config import ClickHouseSettings
-from streams.embedded.clickhouse import EmbeddedClickHouse
 from streams.model.event import Event
 from streams.model.instant import Instant
 from streams.topics import EVENTS
 from streams.wire.frames import encode_frame
+from tests.stack.sink_process import engine_of_no_database
 from tests.unit.test_schemas import EVENT
 from tests.unit.test_schemas import EVENTS as EVENTS_OF_ANY_KIND
 
@@ -30,15 +30,14 @@ pytestmark = pytest.mark.needs("chdb")
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseSettings]:
     """One engine for this module."""
-    child = EmbeddedClickHouse()
-    yield child.start(tmp_path_factory.mktemp("clickhouse"))
-    child.stop()
+    with engine_of_no_database(tmp_path_factory.mktemp("clickhouse")) as engine:
+        yield engine
 
 
 @pytest.fixture
 def clickhouse(engine: ClickHouseSettings, request: pytest.FixtureRequest) -> Iterator[ClickHouse]:
     """A client of a database of this test's own."""
-    name = request.node.name.replace("[", "-").rstrip("]")
+    name = f"{engine.database}-{request.node.name}".replace("[", "-").rstrip("]")
     client = ClickHouse(dataclasses.replace(engine, database=name))
     migrate(client)
     yield client

@@ -89,7 +89,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stage
         ending.callback(broker.stop)
         create_topics(KafkaSettings(bootstrap=broker.address), partitions=2)
         store = Store(folder / "clickhouse")
-        ending.callback(store.child.stop)
+        ending.callback(store.stop)
         (folder / "mail.log").write_bytes(gzip.decompress(SAMPLE.read_bytes()))
         (folder / "policy.toml").write_text(POLICY)
         environ = {

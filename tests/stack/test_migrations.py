@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -15,8 +16,8 @@ from streams.audit.retention import KEPT, keep, kept, older
 from streams.audit.tables import PLACE, TABLES
 from streams.cli.db import db as db_commands
 from streams.config import ClickHouseSettings
-from streams.embedded.clickhouse import EmbeddedClickHouse
 from streams.errors import GoawayError
+from tests.stack.sink_process import engine_of_no_database
 
 pytestmark = pytest.mark.needs("chdb")
 
@@ -26,18 +27,14 @@ CREATE_A: Final = "CREATE TABLE IF NOT EXISTS a (n UInt8) ENGINE = MergeTree ORD
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseSettings]:
     """One engine for this module."""
-    child = EmbeddedClickHouse()
-    yield child.start(tmp_path_factory.mktemp("clickhouse"))
-    child.stop()
+    with engine_of_no_database(tmp_path_factory.mktemp("clickhouse")) as engine:
+        yield engine
 
 
 @pytest.fixture
 def clickhouse(engine: ClickHouseSettings, request: pytest.FixtureRequest) -> Iterator[ClickHouse]:
     """A client of a database that does not exist yet."""
-    name = f"db-{request.node.originalname}"  # a name that has to be quoted
-    client = ClickHouse(
-        ClickHouseSettings(engine.host, engine.port, engine.user, engine.password, database=name)
-    )
+    client = ClickHouse(replace(engine, database=f"{engine.database}-{request.node.originalname}"))
     yield client
     client.close()
 

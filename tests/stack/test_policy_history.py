@@ -162,10 +162,10 @@ def test_garbage_is_kept_apart(own_broker: Broker, store: Store, tmp_path: Path)
 
 
 def test_the_sink_is_killed_while_the_policy_changes(
-    own_broker: Broker, store: Store, tmp_path: Path
+    own_broker: Broker, own_store: Store, tmp_path: Path
 ) -> None:
     topic = Topic(own_broker.address)
-    sink = SinkProcess(own_broker, store, tmp_path / "status.json")
+    sink = SinkProcess(own_broker, own_store, tmp_path / "status.json")
     try:
         for number in range(1, 61):
             # across the end of a month, hence in two inserts
@@ -175,15 +175,15 @@ def test_the_sink_is_killed_while_the_policy_changes(
                 time.sleep(1.2)
                 sink.kill_and_start()
             time.sleep(0.02)
-        store.kill_and_start()
-        wait_until(lambda: stored(store) >= topic.records)
+        own_store.kill_and_start()
+        wait_until(lambda: stored(own_store) >= topic.records)
         time.sleep(1.5)  # long enough for a double to arrive
     finally:
         assert sink.stop() == 0
-    assert stored(store) == topic.records == 180
-    assert [c.number for c in changes(store.settings, limit=99, since=None)] == list(range(60, 0, -1))
-    assert len(entries_at(store.settings, at(31))) == 32
-    assert entries_at(store.settings, at(60))["limits"] == {"requests_per_minute": 60}
+    assert stored(own_store) == topic.records == 180
+    assert [c.number for c in changes(own_store.settings, limit=99, since=None)] == list(range(60, 0, -1))
+    assert len(entries_at(own_store.settings, at(31))) == 32
+    assert entries_at(own_store.settings, at(60))["limits"] == {"requests_per_minute": 60}
 
 
 @pytest.mark.needs("tansu")

@@ -88,7 +88,7 @@ def _place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         )
     finally:
         broker.stop()
-        store.child.stop()
+        store.stop()
 
 
 def test_two_policies_compared_are_the_same_from_every_source(place: Place) -> None:

@@ -20,13 +20,12 @@ from streams.audit.migrations import migrate, read_migrations
 from streams.audit.rollups import NO_CLIENTS_DOING, ROLLUPS, Rollup, differences, mend, settle
 from streams.config import ClickHouseSettings
 from streams.embedded.broker import Broker
-from streams.embedded.clickhouse import EmbeddedClickHouse
 from streams.model.client import Address, Client
 from streams.model.event import Event, EventKind
 from streams.model.instant import Instant, parse_instant
 from streams.topics import EVENTS
 from streams.wire.frames import encode_frame
-from tests.stack.sink_process import SinkProcess, Store, wait_until
+from tests.stack.sink_process import SinkProcess, Store, engine_of_no_database, wait_until
 
 pytestmark = pytest.mark.needs("chdb")
 
@@ -149,7 +148,7 @@ def assert_named(client: ClickHouse) -> None:
 
 def test_killed_again_and_again_as_if_never(own_broker: Broker, tmp_path: Path) -> None:
     """Sink and ClickHouse are killed at random moments; another sink then stores the same log undisturbed."""
-    store, undisturbed = Store(tmp_path / "killed"), Store(tmp_path / "undisturbed")
+    store, undisturbed = Store(tmp_path / "killed", killed=True), Store(tmp_path / "undisturbed")
     stop = threading.Event()
     shipper = Shipper(own_broker.address, stop)
     sink = SinkProcess(own_broker, store, tmp_path / "status.json")
@@ -185,21 +184,20 @@ def test_killed_again_and_again_as_if_never(own_broker: Broker, tmp_path: Path) 
     rows = "SELECT sum(cityHash64(*)) FROM events"
     assert store.rows(rows) == undisturbed.rows(rows)
     for each in (store, undisturbed):
-        each.child.stop()
+        each.stop()
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseSettings]:
     """One engine for what follows."""
-    child = EmbeddedClickHouse()
-    yield child.start(tmp_path_factory.mktemp("clickhouse"))
-    child.stop()
+    with engine_of_no_database(tmp_path_factory.mktemp("clickhouse")) as engine:
+        yield engine
 
 
 @pytest.fixture
 def clickhouse(engine: ClickHouseSettings, request: pytest.FixtureRequest) -> Iterator[ClickHouse]:
     """A client of a database that does not exist yet."""
-    client = ClickHouse(replace_database(engine, f"db-{request.node.originalname}"))
+    client = ClickHouse(replace_database(engine, f"{engine.database}-{request.node.originalname}"))
     yield client
     client.close()
 

@@ -75,7 +75,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseSet
         recorder.events(events[:3])  # shipped twice
         yield store.settings
     finally:
-        store.child.stop()
+        store.stop()
 
 
 def environment(settings: ClickHouseSettings) -> dict[str, str]:

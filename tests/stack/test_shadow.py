@@ -219,7 +219,7 @@ def test_who_delivers_is_asked_of_clickhouse(tmp_path: Path) -> None:
             "192.0.2.9": ("mail.example.org", [10_000_000, 20_000_000, 30_000_000])
         }
     finally:
-        store.child.stop()
+        store.stop()
 
 
 def test_a_candidate_with_other_clients_is_not_tried(settings: KafkaSettings, tmp_path: Path) -> None:

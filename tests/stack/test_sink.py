@@ -242,25 +242,25 @@ def test_the_sink_is_killed_again_and_again(own_broker: Broker, store: Store, tm
     assert_exactly(store, load.ids)
 
 
-def test_clickhouse_is_killed_again_and_again(own_broker: Broker, store: Store, tmp_path: Path) -> None:
+def test_clickhouse_is_killed_again_and_again(own_broker: Broker, own_store: Store, tmp_path: Path) -> None:
     status = tmp_path / "status.json"
     load = Load(own_broker.address, 16)
-    sink = SinkProcess(own_broker, store, status)
+    sink = SinkProcess(own_broker, own_store, status)
     chance = random.Random(2)
     load.start()
     try:
         for turn in range(6):
             time.sleep(chance.uniform(0.5, 2.0))
-            store.kill_and_start(away_s=1.5 if turn == 0 else 0.0)
+            own_store.kill_and_start(away_s=1.5 if turn == 0 else 0.0)
         load.join(60)
-        wait_until(lambda: store.count("events") >= len(load.ids))
+        wait_until(lambda: own_store.count("events") >= len(load.ids))
         time.sleep(1.5)
         facts = read_status(status)
         assert facts is not None
         assert facts["trouble"] == ""
     finally:
         assert sink.stop() == 0
-    assert_exactly(store, load.ids)
+    assert_exactly(own_store, load.ids)
 
 
 @pytest.mark.needs("tansu")

@@ -44,7 +44,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseSet
         Recorder(store.settings).log(SAMPLE)
         yield store.settings
     finally:
-        store.child.stop()
+        store.stop()
 
 
 @pytest.fixture(scope="module")
