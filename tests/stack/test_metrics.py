@@ -97,6 +97,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stage
             "GOAWAY_CLICKHOUSE": f"{store.settings.host}:{store.settings.port}",
             "GOAWAY_CLICKHOUSE_USER": store.settings.user,
             "GOAWAY_CLICKHOUSE_PASSWORD": store.settings.password,
+            "GOAWAY_CLICKHOUSE_DATABASE": store.settings.database,
             "GOAWAY_POLICY": str(folder / "policy.toml"),
             "GOAWAY_NOTIFY_URLS": f"json://127.0.0.1:{free_port()}/",
         }
