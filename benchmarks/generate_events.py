@@ -100,6 +100,8 @@ SETTINGS max_insert_threads = 1, min_insert_block_size_rows = 2000000,
     min_insert_block_size_bytes = 4000000000
 """
 
+_DAY_US: Final = 86_400_000_000
+
 _DECISIONS: Final = """
 INSERT INTO decisions (at, until, action, client, address, trigger, rule, code, reason, evidence_count,
     evidence_limit, evidence_window_s, policy, event, session, host, id, kafka_epoch, kafka_partition,
@@ -110,6 +112,7 @@ SELECT at, at + INTERVAL 10 MINUTE, 'block', client, address, if(code = 551, 'ra
     'generated', id, session, host, lower(hex(cityHash64(id, 'decision'))), 1, kafka_partition, kafka_offset
 FROM events
 WHERE code IN (551, 571) AND cityHash64(id) % 20 = 0 AND at >= fromUnixTimestamp64Micro({starts}, 'UTC')
+    AND at < fromUnixTimestamp64Micro({ends}, 'UTC')
 """
 
 
@@ -122,7 +125,7 @@ def generate(clickhouse: ClickHouse, events: int, *, days: int = 31) -> int:
     # of five events a connection could have, about 3.6 come
     numbers = int(events / 0.7235)
     [(ends,)] = clickhouse.rows(f"SELECT toUnixTimestamp(toDateTime('{ENDS}', 'UTC')) * 1000000")
-    span = days * 86_400 * 1_000_000
+    span = days * _DAY_US
     starts = int(ends) - span
     step = max(1, (span - 10_000_000) // (numbers // _OF_SESSION + 1))
     for first in range(0, numbers, _AT_ONCE):
@@ -136,7 +139,8 @@ def generate(clickhouse: ClickHouse, events: int, *, days: int = 31) -> int:
                 count=min(_AT_ONCE, numbers - first),
             )
         )
-    clickhouse.command(_DECISIONS.format(starts=starts))
+    for day in range(starts, int(ends), _DAY_US):
+        clickhouse.command(_DECISIONS.format(starts=day, ends=day + _DAY_US))
     return _count(clickhouse) - before
 
 
