@@ -1,6 +1,8 @@
 """`goaway replay --verify`: live equals replay, and where the first difference is."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import click
@@ -33,8 +35,6 @@ def verify_period(asked: Asked, *, as_json: bool) -> int:
             "--verify needs a stored period", try_next="goaway replay --verify --from TIME --to TIME"
         )
     start, end = asked.period()
-    # whose events came to which partition is not asked here
-    logging.getLogger("streams.agents.ledger").setLevel(logging.CRITICAL)
     base = asked.judge(asked.policy_name)
     policies = base if isinstance(base, AsWas) else policies_as_was(asked.settings, base, start)
     asked.extent = Extent(_events(asked, policies, start, end))
@@ -48,7 +48,7 @@ def verify_period(asked: Asked, *, as_json: bool) -> int:
         return Ledger(policies, stretch.partition, max(1, stretch.partition + 1))
 
     try:
-        with shown(asked, "verify"):
+        with shown(asked, "verify"), _no_word_of_partitions():
             found = verify(log, policies, judge, start, end, progress)
     finally:
         log.close()
@@ -67,6 +67,18 @@ def verify_period(asked: Asked, *, as_json: bool) -> int:
     else:
         click.echo(_words(found))
     return int(found.different > 0)
+
+
+@contextmanager
+def _no_word_of_partitions() -> Iterator[None]:
+    """Whose events came to which partition is not asked here, and a ledger would say it."""
+    ledger = logging.getLogger("streams.agents.ledger")
+    level = ledger.level
+    ledger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        ledger.setLevel(level)
 
 
 def _events(asked: Asked, policies: AsWas, start: Instant, end: Instant) -> int:
