@@ -14,8 +14,8 @@ from msgspec.structs import astuple
 from streams.audit.tables import EVENT_LINE_ROWS, EVENT_ROWS
 from streams.errors import InvalidValueError
 from streams.model.event import Event
-from streams.model.instant import Instant, parse_instant
-from streams.wire.instants import to_wire
+from streams.model.instant import Instant
+from streams.wire.instants import microseconds, to_wire
 
 Veiling = Callable[[tuple[Any, ...]], tuple[Any, ...]]
 """The fields of an event, in their order, as they are to be stored."""
@@ -67,7 +67,7 @@ def read_lines(frame: bytes, veiling: Veiling | None = None) -> EventLines:
         events: list[Any] = _DECODER.decode_lines(frame)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InvalidValueError(f"not a frame of events: {error}") from error
-    return _lines(events, instants([event.at for event in events]), veiling)
+    return _lines(events, microseconds([event.at for event in events]), veiling)
 
 
 def lines_of(events: Sequence[Event], veiling: Veiling | None = None) -> EventLines:
@@ -87,36 +87,3 @@ def _lines(events: Sequence[Any], at: list[int], veiling: Veiling | None) -> Eve
         [event.source for event in events],
         [event.position for event in events],
     )
-
-
-_MAX_SECONDS: Final = 200_000
-
-
-class _Seconds(dict[str, int]):
-    """`2023-03-13T23:00:31` → microseconds."""
-
-    def __missing__(self, text: str) -> int:
-        if len(self) >= _MAX_SECONDS:
-            self.clear()
-        known = self[text] = int(parse_instant(f"{text}.000000Z"))
-        return known
-
-
-_seconds: Final = _Seconds()
-_LENGTH: Final = len("2023-03-13T23:00:31.185246Z")
-
-
-def instants(texts: Sequence[str]) -> list[int]:
-    """Instants in microseconds, each as `parse_instant` reads it."""
-    together = "".join(texts)
-    count = len(texts)
-    canonical = (
-        set(map(len, texts)) == {_LENGTH}
-        and together.isascii()
-        and together[19::_LENGTH] == "." * count
-        and together[26::_LENGTH] == "Z" * count
-        and all(together[digit::_LENGTH].isdigit() for digit in range(20, 26))
-    )
-    if not canonical:
-        return [int(parse_instant(text)) for text in texts]
-    return [_seconds[text[:19]] + int(text[20:26]) for text in texts]

@@ -5,7 +5,6 @@ line that `decode_event` does not, and leaves to that what it has doubts about.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from itertools import islice
 from operator import le, lt
@@ -16,17 +15,15 @@ import msgspec
 from streams.errors import InvalidValueError
 from streams.model.client import parse_address
 from streams.model.event import Event
-from streams.model.instant import MICROSECONDS, Instant, parse_instant
+from streams.model.instant import Instant, parse_instant
 from streams.replay.counts import ReadCounts
 from streams.replay.order import Block, put_in_order
 from streams.wire.frames import decode_event
+from streams.wire.instants import microseconds
 from streams.wire.postfix import Ignored, Unreadable
 
 _MOST_KNOWN: Final = 200_000
 _LONGEST_LINE: Final = 1 << 20
-_POINT: Final = len("2023-03-13T23:00:31")
-_LENGTH: Final = len("2023-03-13T23:00:31.185246Z")
-_LENGTHS: Final = {_LENGTH}
 NOT_READ: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 
 # an event whose instant is text at first and is then set: the wire codec's own way costs twice the rest
@@ -34,7 +31,6 @@ _TEXTUAL: Final[Any] = msgspec.defstruct(
     "_TextualEvent", [("at", str)], bases=(Event,), frozen=False, gc=False, kw_only=True
 )
 _EVENTS: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(_TEXTUAL)
-_FRACTIONS: Final = msgspec.json.Decoder(list[int])
 
 
 class When(msgspec.Struct, gc=False):
@@ -55,8 +51,6 @@ WHEN_WHO: Final = msgspec.json.Decoder(WhenWho)
 W = TypeVar("W", bound=When)
 
 
-_seconds: Final[dict[str, int]] = {}
-"""`2023-03-13T23:00:31` → microseconds, less a million; only saves work."""
 _addresses: Final[dict[str, str]] = {}
 """Canonical addresses, each one text however often it is read."""
 
@@ -183,36 +177,6 @@ def lines_of(content: bytes) -> list[bytes]:
     if not lines[-1]:
         lines.pop()
     return lines
-
-
-def microseconds(texts: Sequence[str]) -> list[int]:
-    """The instants of these texts, each as `parse_instant` reads it; `ValueError` where one is none."""
-    if set(map(len, texts)) == _LENGTHS:
-        count, together = len(texts), "".join(texts)
-        parts = together.replace("Z", ".").split(".")
-        digits = "".join(parts[1::2])
-        if (
-            len(parts) == 2 * count + 1
-            and together[_POINT::_LENGTH] == "." * count
-            and together[_LENGTH - 1 :: _LENGTH] == "Z" * count
-            and digits.isdigit()
-            and digits.isascii()
-        ):
-            # with a digit before each: JSON allows no zeros to lead
-            fractions = _FRACTIONS.decode(f"[1{',1'.join(parts[1::2])}]")
-            seconds = parts[:-1:2]
-            with suppress(KeyError):
-                return [_seconds[it] + us for it, us in zip(seconds, fractions, strict=True)]
-            _learn(seconds)
-            return [_seconds[it] + us for it, us in zip(seconds, fractions, strict=True)]
-    return [int(parse_instant(text)) for text in texts]
-
-
-def _learn(seconds: Iterable[str]) -> None:
-    if len(_seconds) > _MOST_KNOWN:
-        _seconds.clear()
-    for second in set(seconds):
-        _seconds[second] = parse_instant(f"{second}.000000Z") - MICROSECONDS
 
 
 def _learn_addresses(addresses: set[str]) -> None:

@@ -12,10 +12,11 @@ from streams.model.client import Address, Client
 from streams.model.event import Event
 from streams.model.instant import Instant, rfc3339
 from streams.replay.counts import ReadCounts
-from streams.replay.json_lines import block_of_lines, blocks, microseconds
+from streams.replay.json_lines import block_of_lines, blocks
 from streams.replay.order import LATENESS_US, Batch, BlockOrder, event_order
 from streams.replay.parallel import Placed, parts_of
 from streams.wire.frames import decode_event, encode, encode_frame
+from streams.wire.instants import microseconds
 
 START = 1_700_000_000_000_000
 RUBBISH = (b"nonsense\n", b"\n", b"  \n", b'{"at":"2023-03-13T23:00:31.185246Z"}\n', b"\xff\n")

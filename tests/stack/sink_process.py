@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -100,16 +99,16 @@ def own_store(tmp_path: Path) -> Iterator[Store]:
     store.stop()
 
 
-@contextmanager
-def engine_of_no_database(folder: Path) -> Iterator[ClickHouseSettings]:
-    """An engine for tests that make their databases themselves, by names that begin as the one given here.
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseSettings]:
+    """A module's engine for tests that make their databases themselves, named to begin as the one given here.
 
     The name has a dash, so whoever uses it has to quote it.
     """
     name = f"goaway-{secrets.token_hex(4)}"
     if not SERVER:
         with EmbeddedClickHouse() as child:
-            yield replace(child.start(folder), database=name)
+            yield replace(child.start(tmp_path_factory.mktemp("clickhouse")), database=name)
         return
     yield server(name)
     client = ClickHouse(server("default"))

@@ -20,18 +20,10 @@ from streams.model.event import Event
 from streams.model.instant import Instant
 from streams.topics import EVENTS
 from streams.wire.frames import encode_frame
-from tests.stack.sink_process import engine_of_no_database
 from tests.unit.test_schemas import EVENT
 from tests.unit.test_schemas import EVENTS as EVENTS_OF_ANY_KIND
 
 pytestmark = pytest.mark.needs("chdb")
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseSettings]:
-    """One engine for this module."""
-    with engine_of_no_database(tmp_path_factory.mktemp("clickhouse")) as engine:
-        yield engine
 
 
 @pytest.fixture

@@ -17,18 +17,10 @@ from streams.audit.tables import PLACE, TABLES
 from streams.cli.db import db as db_commands
 from streams.config import ClickHouseSettings
 from streams.errors import GoawayError
-from tests.stack.sink_process import engine_of_no_database
 
 pytestmark = pytest.mark.needs("chdb")
 
 CREATE_A: Final = "CREATE TABLE IF NOT EXISTS a (n UInt8) ENGINE = MergeTree ORDER BY n;\n"
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseSettings]:
-    """One engine for this module."""
-    with engine_of_no_database(tmp_path_factory.mktemp("clickhouse")) as engine:
-        yield engine
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from streams.model.event import Event, EventKind
 from streams.model.instant import Instant, parse_instant
 from streams.topics import EVENTS
 from streams.wire.frames import encode_frame
-from tests.stack.sink_process import SinkProcess, Store, engine_of_no_database, wait_until
+from tests.stack.sink_process import SinkProcess, Store, wait_until
 
 pytestmark = pytest.mark.needs("chdb")
 
@@ -185,13 +185,6 @@ def test_killed_again_and_again_as_if_never(own_broker: Broker, tmp_path: Path) 
     assert store.rows(rows) == undisturbed.rows(rows)
     for each in (store, undisturbed):
         each.stop()
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseSettings]:
-    """One engine for what follows."""
-    with engine_of_no_database(tmp_path_factory.mktemp("clickhouse")) as engine:
-        yield engine
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.audit.event_lines import instants, lines_of, read_lines
+from streams.audit.event_lines import lines_of, read_lines
 from streams.audit.ledger import LogIdentity
 from streams.audit.rows import Record, Rows, TopicRows, month_of
 from streams.audit.tables import packed
@@ -19,6 +19,7 @@ from streams.model.event import Event
 from streams.model.instant import Instant, parse_instant, rfc3339
 from streams.topics import DEADLETTERS, DECISIONS, EVENTS, WARNINGS
 from streams.wire.frames import decode_frame, encode, encode_frame
+from streams.wire.instants import microseconds
 from tests.unit.test_schemas import EVENTS as EVENTS_OF_ANY_KIND
 
 AT: Final = parse_instant("2026-01-31T23:59:59.999999Z")
@@ -189,9 +190,9 @@ def test_instants_are_read_as_everywhere(texts: list[str]) -> None:
         expected = [int(parse_instant(text)) for text in texts]
     except InvalidValueError:
         with pytest.raises(InvalidValueError):
-            instants(texts)
+            microseconds(texts)
     else:
-        assert instants(texts) == expected
+        assert microseconds(texts) == expected
 
 
 @given(st.lists(EVENTS_OF_ANY_KIND, max_size=6))

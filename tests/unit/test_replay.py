@@ -15,7 +15,7 @@ from streams.model.event import Event
 from streams.model.instant import Instant, parse_instant
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
-from streams.replay.json_lines import block_of_lines, blocks, microseconds
+from streams.replay.json_lines import block_of_lines, blocks
 from streams.replay.order import (
     LATENESS_US,
     Batch,
@@ -31,6 +31,7 @@ from streams.replay.pump import Shift
 from streams.replay.run import decide, replay
 from streams.replay.sources import ReadCounts, chunks, events_in_time, history, only_json
 from streams.wire.frames import decode_event, encode, encode_frame
+from streams.wire.instants import microseconds
 from tests.properties.reference import Reference
 
 SAMPLE = Path(__file__).parents[2] / "streams" / "embedded" / "sample" / "mail.log.gz"
