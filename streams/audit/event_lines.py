@@ -81,7 +81,7 @@ def _lines(events: Sequence[Any], at: list[int], veiling: Veiling | None) -> Eve
         fields = map(veiling, fields)
     lines = _ENCODER.encode_lines(fields).split(b"\n")
     del lines[-1]  # behind the last line's end
-    values = (at, [event.address for event in events], lines)
+    values: tuple[Sequence[Any], ...] = (at, [event.address for event in events], lines)
     return EventLines(
         [column.fitted(found) for column, found in zip(EVENT_LINE_ROWS.columns, values, strict=True)],
         [event.source for event in events],
