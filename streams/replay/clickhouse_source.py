@@ -152,12 +152,11 @@ _known: Final[dict[str, str]] = {}
 
 def _made(columns: Columns) -> list[Event]:
     """Events of these columns. What has the same address has it as the same text, which the engine's tables
-    are faster with."""
+    are faster with; times are plain `int` as in `json_lines`."""
     if len(_known) > _MOST_KNOWN:
         _known.clear()
     by_name = dict(zip(_FIELDS, columns, strict=True))
     addresses = list(map(_known.setdefault, by_name["address"], by_name["address"]))
-    by_name["at"] = list(map(Instant, by_name["at"]))
     by_name["address"] = addresses
     by_name["client"] = [
         client or address for client, address in zip(by_name["client"], addresses, strict=True)

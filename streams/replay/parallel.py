@@ -7,13 +7,11 @@ comes back with its place in that order. A block is under way at most `_AHEAD` t
 """
 
 import gc
-import os
 import threading
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import compress
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any, Final, NamedTuple
@@ -24,6 +22,7 @@ from streams.model.decision import Decision
 from streams.model.event import Event
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
+from streams.replay.child import Child
 from streams.replay.counts import ReadCounts
 from streams.replay.json_lines import (
     NOT_READ,
@@ -55,23 +54,6 @@ def replay_lines(
     """What `decide` yields for these JSON lines, event by event."""
     children = [Child(_decide_lines, policy) for _ in range(jobs)]
     yield from ended(children, _shared(children, chunks, counts))
-
-
-class Child:
-    """One process, which does this work with its end of a pipe and what is given."""
-
-    def __init__(self, work: Callable[..., None], *given: object) -> None:
-        context = get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=work, args=(theirs, *given), daemon=True)
-        self._process.start()
-        theirs.close()
-
-    def end(self) -> None:
-        """Stop it, whatever it is at."""
-        self._process.terminate()
-        self._process.join(5)
-        self.pipe.close()
 
 
 def ended(children: list[Child], decided: Iterator[list[Outcome]]) -> Iterator[list[Outcome]]:
@@ -241,9 +223,6 @@ class Placed:
 def _decide_lines(pipe: Connection, policy: Policy) -> None:
     gc.disable()
     placed = Placed(pipe)
-    try:
-        for _, found in decide(PolicyIndex(policy), placed.batches()):
-            placed.found += [(placed.place(event), packed(outcomes)) for event, outcomes in found]
-        pipe.send(placed.counts)
-    except (EOFError, BrokenPipeError, KeyboardInterrupt):
-        os._exit(1)
+    for _, found in decide(PolicyIndex(policy), placed.batches()):
+        placed.found += [(placed.place(event), packed(outcomes)) for event, outcomes in found]
+    pipe.send(placed.counts)

@@ -5,7 +5,6 @@ What they decide comes back with the place of its event in the order of the whol
 
 import gc
 import heapq
-import os
 from bisect import bisect_left
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
@@ -17,10 +16,11 @@ from streams.errors import GoawayError
 from streams.model.event import Event
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
+from streams.replay.child import Child
 from streams.replay.clickhouse_source import Columns, StoredPeriod
 from streams.replay.counts import ReadCounts
 from streams.replay.order import Batch, Batches
-from streams.replay.parallel import Child, Found, Place, ended, packed, place_of, unpacked
+from streams.replay.parallel import Found, Place, ended, packed, place_of, unpacked
 from streams.replay.run import decide
 
 _SAY_EACH: Final = 16
@@ -73,8 +73,6 @@ def _decide(pipe: Connection, policy: Policy, stored: StoredPeriod, share: int, 
         pipe.send(None)
     except GoawayError as error:
         pipe.send(error)
-    except (EOFError, BrokenPipeError, KeyboardInterrupt):
-        os._exit(1)
 
 
 def _place(event: Event, batch: Batch[Event], columns: Columns) -> Place:

@@ -1,0 +1,46 @@
+"""A process that does one piece of work for this one, over a pipe.
+
+`multiprocessing` would start it by importing again what this process was started with, which for the `goaway`
+command takes longer than replaying a hundred thousand events.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Final
+
+_BEGIN: Final = "from streams.replay.child import begin; begin()"
+
+
+class Child:
+    """Runs `work(pipe, *given)`; `work` is a function of a module, found there by its name."""
+
+    def __init__(self, work: Callable[..., None], *given: object) -> None:
+        self.pipe, theirs = Pipe()
+        with theirs:
+            # -P: nothing that lies in the working folder is taken for a module
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _BEGIN, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        self.pipe.send((work, given))
+
+    def end(self) -> None:
+        """Stop it, whatever it is at."""
+        self._process.terminate()
+        self._process.wait(5)
+        self.pipe.close()
+
+
+def begin() -> None:
+    """The child's side; it ends where the other end does."""
+    pipe = Connection(int(sys.argv[1]))
+    try:
+        work, given = pipe.recv()
+        work(pipe, *given)
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):
+        os._exit(1)
