@@ -93,7 +93,7 @@ class _Commands(click.Group):
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             from difflib import get_close_matches
 
-            near = get_close_matches(args[0], COMMANDS, n=1)
+            near = get_close_matches(args[0], COMMANDS, n=1, cutoff=0.7)
             advice = f"goaway {near[0]}" if near else "goaway --help"
             raise click.UsageError(f"no such command: {args[0][:64]!r}. Try: {advice}")
         return super().resolve_command(ctx, args)
@@ -111,6 +111,19 @@ def goaway() -> None:
     """
 
 
+def _named(arguments: list[str]) -> list[str]:
+    """The command that these arguments name, with the groups it is in."""
+    context, names = click.Context(goaway), ["goaway"]
+    command: click.Command = goaway
+    for argument in arguments:
+        found = command.get_command(context, argument) if isinstance(command, click.Group) else None
+        if found is None:
+            break
+        names.append(argument)
+        command = found
+    return names
+
+
 def main() -> None:
     """Run, and turn expected errors into one line and an exit code."""
     # the driver logs a traceback for a server that is away; what is wrong is said in one line below
@@ -119,6 +132,9 @@ def main() -> None:
         code = goaway.main(standalone_mode=False)  # click returns the code of an Exit
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
+        if isinstance(error, click.UsageError) and error.ctx is None and "Try: " not in error.message:
+            # of an option that lacks its argument click does not say whose it is
+            error.message += f" Try: {' '.join(_named(sys.argv[1:]))} -h"
         error.show()
         sys.exit(error.exit_code)
     except GoawayError as error:

@@ -71,6 +71,9 @@ def test_replay_follows_the_policy_it_is_given(tmp_path: Path) -> None:
     ("arguments", "code", "said"),
     [
         (["wroker"], 2, "Try: goaway worker"),
+        (["compare"], 2, "Try: goaway --help"),
+        (["replay", "--compare", "a.toml"], 2, "Try: goaway replay -h"),
+        (["policy", "allow", "--note"], 2, "Try: goaway policy allow -h"),
         (["worker", "--polcy", "x"], 2, "--policy"),
         (["replay", "/nonexistent.log"], 4, "/nonexistent.log: cannot be read"),
         (["replay", str(SAMPLE), "--policy", "/nonexistent.toml"], 3, "/nonexistent.toml"),
