@@ -40,7 +40,7 @@ PIPELINE: Final = Screen(
         Panel(
             "In this period",
             "stats",
-            "SELECT (SELECT count() FROM events WHERE $__timeFilter(at)) AS events,"
+            "SELECT (SELECT sum(events) FROM traffic_by_minute WHERE $__timeFilter(period)) AS events,"
             " (SELECT uniqExact(id) FROM decisions WHERE $__timeFilter(at)) AS decisions,"
             " (SELECT uniqExact(id) FROM warnings WHERE $__timeFilter(at)) AS warnings,"
             " (SELECT count() FROM deadletters WHERE $__timeFilter(at)) AS unreadable",
@@ -50,8 +50,8 @@ PIPELINE: Final = Screen(
         Panel(
             "Events by MTA",
             "columns",
-            "SELECT $__timeInterval(at) AS time, host, count() AS events FROM events"
-            " WHERE $__timeFilter(at) AND kind != 'policy' GROUP BY time, host ORDER BY time, host",
+            "SELECT $__timeInterval(period) AS time, host, sum(events) AS events FROM traffic_by_minute"
+            " WHERE $__timeFilter(period) GROUP BY time, host ORDER BY time, host",
             12,
             by="host",
         ),
@@ -67,9 +67,9 @@ PIPELINE: Final = Screen(
         Panel(
             "MTAs",
             "table",
-            "SELECT host, max(at) AS last, dateDiff('second', last, now()) AS ago, count() AS events,"
-            " countIf(kind = 'connect') AS connections FROM events"
-            " WHERE $__timeFilter(at) AND kind != 'policy' GROUP BY host ORDER BY last LIMIT 100",
+            "SELECT host, max(last_at) AS last, dateDiff('second', last, now()) AS ago,"
+            " sum(t.events) AS events, sum(t.connections) AS connections FROM traffic_by_minute AS t"
+            " WHERE $__timeFilter(period) GROUP BY host ORDER BY last LIMIT 100",
             12,
             8,
             units={"ago": "s"},
