@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -17,8 +17,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from streams.cli.options import data_option, load_policy, policy_option, settings
-from streams.cli.reach import place_of
+from streams.cli.options import data_option, load_policy, policy_option
+from streams.cli.reach import place_of, reach
 from streams.config import Settings, parse_host_port
 from streams.errors import GoawayError, SettingsError
 from streams.topics import TOPICS
@@ -58,16 +58,13 @@ class Finding:
 @policy_option
 def doctor(data: Path, listen: str, as_json: bool, policy_file: Path | None) -> None:
     """Look at everything that Goaway needs and say what to do. Exit code 1: something is BAD."""
-    known = settings()
+    known = reach(data)
     if (found := place_of(data)) is not None:
-        known, listen = (
-            replace(known, kafka=replace(known.kafka, bootstrap=found["kafka"])),
-            found["listen"][0],
-        )
+        listen = found["listen"][0]
     looks: tuple[Callable[[], Iterator[Finding]], ...] = (
         lambda: _policy(policy_file),
         lambda: _kafka(known),
-        lambda: _clickhouse(known, embedded=found is not None),
+        lambda: _clickhouse(known),
         lambda: _shim(listen),
         _parts,
         lambda: _postfix(listen),
@@ -113,10 +110,7 @@ def _kafka(known: Settings) -> Iterator[Finding]:
         yield Finding("Kafka", "good", f"{known.kafka.bootstrap}, {counts['smtp.events']} partitions")
 
 
-def _clickhouse(known: Settings, *, embedded: bool) -> Iterator[Finding]:
-    if embedded and known.clickhouse.port == 9000 and not known.clickhouse.password:
-        yield Finding("ClickHouse", "good", "embedded in goaway up")
-        return
+def _clickhouse(known: Settings) -> Iterator[Finding]:
     from streams.audit.clickhouse import ClickHouse
     from streams.audit.migrations import status as standing
 

@@ -9,8 +9,8 @@ from urllib.parse import unquote, urlsplit
 from streams.config import SETTINGS
 
 _NAMED_LIKE_A_SECRET: Final = re.compile(
-    r"pass(?:w(?:or)?d|phrase|_?code)?(?:$|_)|_pwd$|secret|token|credential|cookie|auth|dsn$|(?:^|_)urls?$"
-    r"|(?:^|_)(?:api|access|private|signing|encryption)?_?key(?:s|_id)?(?:$|_)",
+    r"pass(?:w(?:or)?d|phrase|_?code)?s?(?:$|_|\d)|_pwd\d*$|secret|token|cred(?:s|ential)|cookie|auth|dsn$"
+    r"|webhook|(?:^|_)ur[il]s?$|(?:^|_)(?:api|access|private|signing|encryption)?_?key(?:s|_id|\d+)?(?:$|_)",
     re.IGNORECASE,
 )
 _NO_SECRETS: Final = frozenset({"", "0", "1", "on", "off", "true", "false", "yes", "no", "none"})

@@ -14,7 +14,9 @@ from html import escape
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
+from streams.cli.client_text import credentials, quoted, replaced
 from streams.cli.known_secrets import SHORT
+from streams.cli.people import People
 
 REMOVED: Final = "[removed]"
 
@@ -24,16 +26,23 @@ _TELLING: Final = re.compile(r"(?=.*\d)[^\s\[\]]{8,4096}|[^\s\[\]]{20,4096}")
 _PEM: Final = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
 )
-_URL: Final = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]{1,30}):(?:\\?/){2}([^\s\"'<>`|]+)")
-_PLAIN_SCHEMES: Final = frozenset({"http", "https"})
-_CREDENTIALS: Final = re.compile(
-    r"(authorization[\"']?\s*[=:]\s*[\"']?(?:\w+\s+)?|\bbearer\s+|(?-i:\bAUTH [A-Z][A-Z0-9-]+ ))[^\s\"',;]+",
-    re.IGNORECASE,
+_URL: Final = re.compile(
+    r"\b([a-zA-Z][a-zA-Z0-9+.-]{1,30}):(?:\\?/){2}"
+    r"((?:[^\s/\"\\@]{0,256}@)*(?:[^\s\"'<>`|]|['|](?=[\w/?=&%#.~-]))+)"
 )
-_AFTER_AUTH: Final = re.compile(r"(command pipelining after AUTH from [^\s\[]*\[[^\]\s]*\]: ).*")
-_WORD_FOR_IT: Final = r"(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|credential)"
+_AUTHORITY: Final = re.compile(r"(?:\[[0-9A-Fa-f:.%]*\]|[\w.-]*)(?::\d{0,5})?[.,;:)\]}]*")
+_PLAIN_SCHEMES: Final = frozenset({"http", "https"})
+_HEADERS: Final = re.compile(
+    r"(authorization[\"']?\s*[=:]\s*[\"']?(?:\w+\s+)?|\bbearer\s+|\bresp=)[^\s\"',;]+", re.IGNORECASE
+)
+_SENTENCES: Final = re.compile(r"(\bgiven password: |' pass `)[^\n]*?(?='?$|\)(?:[\s,]|$))", re.MULTILINE)
+"""What Dovecot and smtp say of a password where they were told to."""
+_WORD_FOR_IT: Final = (
+    r"(?:password|passwd|passphrase|\bpass(?![a-z])|pwd(?![a-z])|secret|token|api[_-]?key|private[_-]?key"
+    r"|credential)"
+)
 _NAMED: Final = re.compile(
-    rf"({_WORD_FOR_IT}[\w.-]{{0,64}}\\?[\"']?\]?\s{{0,8}}[=:]\s{{0,8}})"
+    rf"({_WORD_FOR_IT}[\w.-]{{0,64}}(?<!_lookup)\\?[\"']?\]?\s{{0,8}}[=:]\s{{0,8}})"
     r"(\\\"(?:(?!\\\")[^\n])*\\\"|\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|(?![{\[\"'\\])[^\s,;&}\])\"'\\]+)",
     re.IGNORECASE,
 )
@@ -64,18 +73,6 @@ _PUBLIC_LABELS: Final = frozenset(
     }
 )
 
-_PEOPLE: Final = re.compile(
-    r"\b((?:from|to|orig_to|sender|recipient|user|login|sasl_username|sasl_sender)=)<([^<>\n]*)>"
-)
-_LOGINS: Final = re.compile(r"\b((?:sasl_username|sasl_sender|ruser|user|login)=)([^\s<>,;]+)")
-_DELIVERIES: Final = re.compile(r"\b((?:lmtp|lda|imap|pop3|sieve|managesieve|imap-login)\()([^()\n]+)(\))")
-_ADDRESS: Final = re.compile(
-    r"(\\?\"[^\"<>@\n]{1,64}\\?\"|(?<![^\s<>@\"'`,:;()\[\]{}\\|])[^\s<>@\"'`,:;()\[\]{}\\|]+)@(?=[A-Za-z0-9\[])"
-)
-_MAIL_TEXT: Final = re.compile(
-    r"(: (?:(?:mime-|nested-)?header|body) )[^\n]*?(?= from [^\s;]+\[|$)", re.MULTILINE
-)
-
 
 class Redaction:
     """Takes out what it knows; counts what it took out by kind. `whole` leaves the names of people in."""
@@ -84,8 +81,8 @@ class Redaction:
         self._whole = whole
         self._secrets = {secret for secret in secrets if secret}
         self._literal = _any_of(self._secrets)
-        self._people: dict[str, int] = {}
         self.removed: Counter[str] = Counter()
+        self._people = People(self.removed, REMOVED)
 
     def learn(self, text: str) -> None:
         """Take note of what a text shows to be a secret: it is one wherever else it stands."""
@@ -96,8 +93,10 @@ class Redaction:
             if found.group().lower() not in _PUBLIC_LABELS
         }
         values = [found.group(2) for found in _NAMED.finditer(text)]
-        values += [found.group()[len(found.group(1)) :] for found in _CREDENTIALS.finditer(text)]
-        values += [found.group()[len(found.group(1)) :] for found in _AFTER_AUTH.finditer(text)]
+        for pattern in (_HEADERS, _SENTENCES):
+            values += [found.group()[len(found.group(1)) :] for found in pattern.finditer(text)]
+        for one in (*quoted(text, REMOVED, whole=self._whole), *credentials(text, REMOVED)):
+            values += one.shows
         shown |= {value for it in values if _TELLING.fullmatch(value := it.strip("\\\"' "))}
         if not shown <= self._secrets:
             self._secrets |= shown
@@ -106,29 +105,43 @@ class Redaction:
     def clean(self, text: str) -> str:
         """The text without secrets, and without local parts of addresses and login names."""
         text = self._replace(_PEM, "private key", text)
+        text = replaced(text, quoted(text, REMOVED, whole=self._whole), self.removed)
+        text = replaced(text, credentials(text, REMOVED), self.removed)
         text = _URL.sub(self._url, text)
         if self._literal is not None:
             text = self._replace(self._literal, "secret", text)
-        text = self._replace(_CREDENTIALS, "secret", text, keep=1)
-        text = self._replace(_AFTER_AUTH, "secret", text, keep=1)
+        text = self._replace(_HEADERS, "secret", text, keep=1)
+        text = self._replace(_SENTENCES, "secret", text, keep=1)
         text = self._replace(_NAMED, "secret", text, keep=1)
         text = _OF_PROVIDER.sub(self._provider_key, text)
         text = self._replace(_KEY_LABEL, "customer key", text)
-        return text if self._whole else self._without_people(text)
+        return text if self._whole else self._people.without(text)
 
-    def clean_values(self, value: object) -> Any:
-        """The same for what is to become JSON: every text in it, and what stands under a secret's name."""
-        if isinstance(value, str):
-            return self.clean(value)
+    def clean_values(self, value: object, key: str = "") -> Any:
+        """The same for what is to become JSON: every text in it, what stands under a secret's name, and under
+        that of a person."""
         if isinstance(value, dict):
             return {
-                self.clean(str(key)): REMOVED
-                if isinstance(below, str) and below and _SECRET_KEY.search(str(key))
-                else self.clean_values(below)
-                for key, below in value.items()
+                self.clean(str(name)): self._hidden(below)
+                if _SECRET_KEY.search(str(name))
+                else self.clean_values(below, str(name))
+                for name, below in value.items()
             }
         if isinstance(value, list):
-            return [self.clean_values(below) for below in value]
+            return [self.clean_values(below, key) for below in value]
+        if isinstance(value, str):
+            return self.clean(value) if self._whole else self._people.under(key, self.clean(value))
+        return value
+
+    def _hidden(self, value: object) -> Any:
+        """Without any text that is in it."""
+        if isinstance(value, dict):
+            return {self.clean(str(name)): self._hidden(below) for name, below in value.items()}
+        if isinstance(value, list):
+            return [self._hidden(below) for below in value]
+        if isinstance(value, str) and value:
+            self.removed["secret"] += value != REMOVED
+            return REMOVED
         return value
 
     def leaks(self, content: str) -> bool:
@@ -152,38 +165,21 @@ class Redaction:
         if scheme.lower() not in _PLAIN_SCHEMES:
             self.removed["URL"] += 1
             return f"{scheme}://{REMOVED}"
-        authority, slash, _ = rest.replace("\\/", "/").partition("/")
-        host = re.split(r"[?#]", authority.rpartition("@")[2])[0]
-        if rest == host:
+        rest = rest.replace("\\/", "/")
+        authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+        host = authority.rpartition("@")[2]
+        if not _AUTHORITY.fullmatch(host) or ("@" in rest[len(authority) :] and ":" in host):
+            host = REMOVED  # part of a password that has a `/`
+        if rest in (host, f"{host}/{REMOVED}"):
             return found.group()
         self.removed["URL"] += 1
-        return f"{scheme}://{host}{slash or '/'}{REMOVED}"
+        return f"{scheme}://{host}/{REMOVED}"
 
     def _provider_key(self, found: re.Match[str]) -> str:
         if found.group().lower() in _PUBLIC_LABELS:
             return found.group()
         self.removed["customer key"] += 1
         return REMOVED
-
-    def _without_people(self, text: str) -> str:
-        text = self._replace(_MAIL_TEXT, "text of a mail", text, keep=1)
-        text = _PEOPLE.sub(lambda it: f"{it.group(1)}<{self._person(it.group(2))}>", text)
-        text = _LOGINS.sub(lambda it: it.group(1) + self._person(it.group(2)), text)
-        text = _DELIVERIES.sub(lambda it: it.group(1) + self._person(it.group(2)) + it.group(3), text)
-        return _ADDRESS.sub(lambda it: self._numbered(it.group(1)) + "@", text)
-
-    def _person(self, name: str) -> str:
-        local, at, domain = name.rpartition("@")
-        if not at:
-            return self._numbered(name) if name else ""
-        return f"{self._numbered(local)}@{domain}" if local else name
-
-    def _numbered(self, name: str) -> str:
-        """The same stand-in for the same name, so that who is who can still be followed."""
-        if re.fullmatch(r"person-\d+", name):
-            return name
-        self.removed["name of a person"] += 1
-        return f"person-{self._people.setdefault(name.lower(), len(self._people) + 1)}"
 
 
 def _any_of(secrets: Iterable[str]) -> re.Pattern[str] | None:
