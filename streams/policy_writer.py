@@ -42,8 +42,11 @@ from streams.wire.policy_log import (
     encode_entry,
     encode_number,
 )
+from streams.wire.policy_words import escaped
 
 Edit = Callable[[Entries], Entries]
+Check = Callable[[Entries, Entries], None]
+"""Raises where the change from these entries to those is not to be made."""
 Replaced = dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None]]
 """Key → its row before a change and after it; None: no row."""
 
@@ -66,7 +69,7 @@ def change_policy(
     edit: Edit,
     *,
     who: str,
-    what: str,
+    what: str | Callable[[Entries], str],
     note: str = "",
     topic: str = POLICY,
 ) -> Change | None:
@@ -74,22 +77,32 @@ def change_policy(
 
     `base` stands for the entries while there was no change yet; it is then written first, as a change of its
     own (an empty one is not). `edit` is given a dictionary of its own, and again where another writer was
-    faster. `PolicyError` where what it leaves is no policy, `UnavailableError` where Kafka is away or others
-    were faster five times.
+    faster; `what` may depend on what was in force. `PolicyError` where what `edit` leaves is no policy,
+    `UnavailableError` where Kafka is away or others were faster five times.
     """
     with PolicyTopic(settings, topic) as opened:
         return _tried(opened, base, lambda _, before: edit(before), who=who, what=what, note=note)
 
 
-def undo_change(settings: KafkaSettings, number: int, *, who: str, note: str = "") -> Change | None:
+def undo_change(
+    settings: KafkaSettings, number: int, *, who: str, note: str = "", check: Check | None = None
+) -> Change | None:
     """Give the keys of that change the rows that they had before it.
 
-    `PolicyError` where the topic does not hold the change any more, or a later one changed a key of it again.
+    `PolicyError` where the topic does not hold the change any more, or began with it, or a later one changed
+    a key of it again.
     """
 
     def edit(topic: PolicyTopic, before: Entries) -> Entries:
+        if topic.first is not None and topic.first.number == number:
+            raise PolicyError(
+                f"change {number} ({escaped(topic.first.what[:99])}) is what the policy on Kafka began with: "
+                "what was in force before it is not on record, and without its entries there is no policy",
+                try_next="goaway policy remove KEY, or goaway policy apply FILE with what you want",
+            )
         if number not in topic.replaced:
             raise PolicyError(f"{POLICY} does not hold change {number}", try_next="goaway policy log")
+        held = dict(before)
         for key, (old, new) in topic.replaced[number].items():
             if before.get(key) not in (old, new):
                 raise PolicyError(
@@ -100,6 +113,8 @@ def undo_change(settings: KafkaSettings, number: int, *, who: str, note: str = "
                 before.pop(key, None)
             else:
                 before[key] = old
+        if check is not None:
+            check(held, before)
         return before
 
     with PolicyTopic(settings) as opened:
@@ -118,7 +133,7 @@ def _tried(
     edit: Callable[["PolicyTopic", Entries], Entries],
     *,
     who: str,
-    what: str,
+    what: str | Callable[[Entries], str],
     note: str,
 ) -> Change | None:
     for attempt in range(TRIES):
@@ -135,7 +150,8 @@ def _tried(
             first = topic.write(base, who=who, what="the policy of before", note="", spread=spread)
             if first is None:
                 continue
-        change = topic.write(after, who=who, what=what, note=note, spread=spread)
+        said = what if isinstance(what, str) else what(before)
+        change = topic.write(after, who=who, what=said, note=note, spread=spread)
         if change is not None:
             return change
     raise UnavailableError(
@@ -154,7 +170,9 @@ class PolicyTopic:
         """`SettingsError` where the settings cannot be used, `UnavailableError` where there is no topic."""
         self.name: Final = name
         self.replaced: dict[int, Replaced] = {}
-        """What each accepted change that was read did to its keys."""
+        """What each accepted change that was read did to its keys, where what it follows is known."""
+        self.first: Change | None = None
+        """The change that the topic began with; None where it was compacted since."""
         self._settings = settings
         self._log = PolicyLog()
         self._touched: dict[int, set[str]] = {}
@@ -274,11 +292,15 @@ class PolicyTopic:
         number = decode_number(dict(record.headers() or ()).get(CHANGE_HEADER))
         key = (record.key() or b"").decode("utf-8", "replace")
         before = dict(self._log.entries) if key == COMMIT_KEY else {}
+        follows = self._log.number
         if key != COMMIT_KEY:
             self._touched.setdefault(number, set()).add(key)
         change = self._log.feed(key, record.value(), number)
         if change is not None:
             after = self._log.entries
             keys = self._touched.pop(change.number, set())
-            self.replaced[change.number] = {key: (before.get(key), after.get(key)) for key in keys}
+            if not change.after:
+                self.first = change
+            elif change.after == follows:  # else the change before it was compacted away
+                self.replaced[change.number] = {key: (before.get(key), after.get(key)) for key in keys}
         return change

@@ -1,6 +1,8 @@
 """`goaway`: the group of all commands, and the one handler of expected errors."""
 
+import errno
 import logging
+import os
 import sys
 from importlib import import_module
 from typing import Final
@@ -111,6 +113,26 @@ def goaway() -> None:
     """
 
 
+FAULT: Final = 70
+"""Exit code of an error that nobody expected (EX_SOFTWARE of sysexits.h)."""
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+def _not_written(error: OSError) -> int:
+    """The exit code where an answer could not be written, its reason printed; a reader that went away needs
+    none. Any other error is raised again."""
+    if error.errno != errno.EPIPE and (error.errno not in _FULL or error.filename is not None):
+        raise error
+    # what is left in its buffer would fail once more when Python ends
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    if error.errno == errno.EPIPE:
+        return 1
+    click.secho(f"goaway: the output cannot be written ({error.strerror}). Try: df -h", fg="red", err=True)
+    return 4
+
+
 def _named(arguments: list[str]) -> list[str]:
     """The command that these arguments name, with the groups it is in."""
     context, names = click.Context(goaway), ["goaway"]
@@ -125,11 +147,24 @@ def _named(arguments: list[str]) -> list[str]:
 
 
 def main() -> None:
-    """Run, and turn expected errors into one line and an exit code."""
+    """Run; a fault of our own ends with its traceback, and never with 1, which is an answer."""
+    try:
+        _run()
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        sys.exit(FAULT)
+
+
+def _run() -> None:
+    """Turn expected errors into one line and an exit code."""
     # the driver logs a traceback for a server that is away; what is wrong is said in one line below
     logging.getLogger("clickhouse_driver").setLevel(logging.CRITICAL)
     try:
         code = goaway.main(standalone_mode=False)  # click returns the code of an Exit
+        if sys.stdout is not None:
+            sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         if isinstance(error, click.UsageError) and error.ctx is None and "Try: " not in error.message:
@@ -138,7 +173,12 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except GoawayError as error:
-        click.secho(f"goaway: {error}", fg="red", err=True)
+        from streams.wire.policy_words import escaped
+
+        said = "\n".join(map(escaped, str(error).split("\n")))
+        click.secho(f"goaway: {said}", fg="red", err=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
+    except OSError as error:
+        sys.exit(_not_written(error))

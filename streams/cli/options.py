@@ -26,6 +26,12 @@ def settings() -> Settings:
     return read_settings(os.environ)
 
 
+def exclusive(*, as_json: bool, as_csv: bool) -> None:
+    """`UsageError` where an answer is wanted both ways."""
+    if as_json and as_csv:
+        raise UsageError("--json and --csv exclude one another", try_next="one of them")
+
+
 def start_logging(level: str = "INFO") -> None:
     """Log to stderr, one line a message, times in UTC."""
     logging.Formatter.converter = lambda *_: datetime.now(UTC).timetuple()

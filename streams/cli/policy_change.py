@@ -9,17 +9,20 @@ from typing import Final
 import click
 
 from streams.cli.options import now
+from streams.cli.policy_guards import check_clients, restart_remark
 from streams.cli.policy_options import Changing, entries_of_file
 from streams.policy_writer import change_policy, read_policy_log
 from streams.wire.policy_entries import Entries, policy_of
 from streams.wire.policy_log import Change
-from streams.wire.policy_remarks import remarks
+from streams.wire.policy_remarks import folded, remarks
 from streams.wire.policy_words import differences
 
 Edit = Callable[[Entries], Entries]
 
 SHOWN_LINES: Final = 20
 """Lines of a difference on the screen; `--json` has all of them."""
+SHOWN_NOTES: Final = 10
+"""Notes on the screen, likewise."""
 
 
 @dataclass(slots=True)
@@ -29,10 +32,14 @@ class Attempt:
     edit: Edit
     before: Entries
     after: Entries
+    will_restart: bool = False
+    """Whether `[clients]` may change: somebody restarts the stages."""
 
     def __call__(self, entries: Entries) -> Entries:
         self.before = dict(entries) or self.before
         self.after = self.edit(entries)
+        if not self.will_restart:
+            check_clients(self.before, self.after)
         return self.after
 
     @property
@@ -45,7 +52,8 @@ class Attempt:
         """What should be said of the policy now, and was not to be said before."""
         at = now()
         known = set(remarks(policy_of(self.before), at))
-        return [remark for remark in remarks(policy_of(self.after), at) if remark not in known]
+        new = [remark for remark in remarks(policy_of(self.after), at) if remark not in known]
+        return [*restart_remark(self.before, self.after), *new]
 
 
 def carry_out(
@@ -54,14 +62,17 @@ def carry_out(
     what: str,
     *,
     whole: bool = False,
+    will_restart: bool = False,
     done: Sequence[str] = (),
 ) -> Change | None:
-    """Make the change and say what it did. `whole`: what `edit` leaves does not depend on what was before.
+    """Make the change and say what it did. `whole`: it is written also where it says what the base says.
 
-    `done` are further lines for the reader, such as what to do next.
+    `will_restart` allows another `[clients]`. `done` are further lines for the reader, such as what to do
+    next.
     """
     base = entries_of_file(changing.base)
-    attempt = Attempt(edit, base, base)
+    attempt = Attempt(edit, base, base, will_restart)
+    whole = whole and edit(dict(base)) == base
     change = change_policy(
         changing.kafka,
         {} if whole else base,
@@ -88,7 +99,7 @@ def say(changing: Changing, attempt: Attempt, change: Change | None, *, done: Se
                     "kafka": changing.kafka.bootstrap,
                     "differences": words,
                     "remarks": notes,
-                    "undo": undo_command(change) if change else None,
+                    "undo": undo_command(change) or None if change else None,
                 }
             )
         )
@@ -97,25 +108,38 @@ def say(changing: Changing, attempt: Attempt, change: Change | None, *, done: Se
         click.echo(f"nothing to change: the policy on Kafka at {changing.kafka.bootstrap} says so already")
         return
     print_words(words)
-    for remark in notes:
-        click.secho(f"note: {remark}", fg="yellow")
+    print_notes(notes)
     for line in done:
         click.echo(line)
     click.echo(f"change {change.number} by {change.who}, version {change.version}")
-    click.echo(f"To take it back: {undo_command(change)}")
+    if command := undo_command(change):
+        click.echo(f"To take it back: {command}")
 
 
 def undo_command(change: Change) -> str:
-    """The command that takes a change back."""
-    return f"goaway policy undo {change.number}"
+    """The command that takes a change back; empty where it is the first one, before which nothing was."""
+    return f"goaway policy undo {change.number}" if change.after else ""
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Notes for people, a line each: those that differ in the module only as one, and as far as they fit."""
+    lines = folded(notes)
+    for line in lines[:SHOWN_NOTES]:
+        click.secho(f"note: {line}", fg="yellow")
+    if len(lines) > SHOWN_NOTES:
+        click.secho(f"… and {len(lines) - SHOWN_NOTES:,} more notes; --json has them all", fg="yellow")
 
 
 def print_words(words: Sequence[str]) -> None:
     """The difference, a line each, as far as it fits."""
-    for line in words[:SHOWN_LINES]:
+    for line in shortened(words):
         click.echo(line)
-    if len(words) > SHOWN_LINES:
-        click.echo(f"… and {len(words) - SHOWN_LINES} more")
+
+
+def shortened(words: Sequence[str]) -> list[str]:
+    """The lines of a difference that fit, and how many more there are."""
+    more = len(words) - SHOWN_LINES
+    return [*words[:SHOWN_LINES], *([f"… and {more} more"] if more > 0 else [])]
 
 
 def confirmed(changing: Changing, attempt: Attempt, *, yes: bool) -> bool:

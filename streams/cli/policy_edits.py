@@ -8,13 +8,13 @@ from typing import Any, Final
 
 from streams.cli.policy_csv import Row
 from streams.errors import InvalidValueError, PolicyError, UsageError
-from streams.model.client import Network, parse_network
+from streams.model.client import Network
 from streams.model.instant import Instant, rfc3339
 from streams.model.policy import MODULES, Module
 from streams.wire.policy_entries import Entries, canonical
 from streams.wire.policy_keys import block_key, canonical_key, exempt_key
 from streams.wire.policy_tables import BY_KEY
-from streams.wire.policy_values import RowError
+from streams.wire.policy_values import RowError, read_network
 
 _HEAD: Final = re.compile(r"([a-z]+)[./]?")
 _MODULE: Final = re.compile(rf"({'|'.join(MODULES)})[./]")
@@ -27,7 +27,7 @@ def networks(texts: Iterable[str]) -> list[Network]:
     found = []
     for text in texts:
         try:
-            found.append(parse_network(text))
+            found.append(read_network(text))
         except InvalidValueError as error:
             raise UsageError(error.what, try_next=error.try_next) from error
     return found
@@ -64,18 +64,29 @@ def denied(entries: Entries, found: Iterable[Network], row: Mapping[str, Any]) -
     return canonical({**entries, **{block_key(network): dict(row) for network in found}})
 
 
-def imported(entries: Entries, rows: Iterable[Row], kind: str, *, by: str) -> Entries:
-    """The rows of a CSV, each as its own column or else `kind` says; the last of equal ones counts."""
+def imported(entries: Entries, rows: Iterable[Row], kind: str, *, by: str, note: str = "") -> Entries:
+    """The rows of a CSV, each as its own column or else `kind` says; the last of equal ones counts.
+
+    `by` and `note` are of those that have none of their own. A block beside exemptions from single modules is
+    both; of `allow` and `deny` for the same address the later row alone is left.
+    """
     added: Entries = {}
     dropped: set[str] = set()
+    allowed_rows: set[Network] = set()
     for row in rows:
-        content = row_of(note=row.note, by=row.by or by, expires=row.expires)
+        content = row_of(note=row.note or note, by=row.by or by, expires=row.expires)
         match row.kind or kind:
             case "deny":
                 added[block_key(row.network)] = content
+                if row.network in allowed_rows:
+                    allowed_rows.remove(row.network)
+                    for module in MODULES:
+                        del added[exempt_key(module, row.network)]
             case "allow":
                 dropped.add(block_key(row.network))
+                added.pop(block_key(row.network), None)
                 added |= {exempt_key(module, row.network): content for module in MODULES}
+                allowed_rows.add(row.network)
             case exempt:
                 module = next(module for module in MODULES if exempt == f"exempt:{module}")
                 added[exempt_key(module, row.network)] = content
@@ -101,11 +112,10 @@ def removed(entries: Entries, keys: Iterable[str]) -> Entries:
             ) from error
         if found not in left:
             near = get_close_matches(found, left, n=2, cutoff=0.7)
+            also = f"; it has {' and '.join(near)}" if near else ""
             raise UsageError(
-                f"the policy has no entry {found}",
-                try_next=f"goaway policy remove {' or '.join(near)}"
-                if near
-                else "goaway policy show --live --keys",
+                f"the policy has no entry {found}{also}",
+                try_next=f"goaway policy remove {near[0]}" if near else "goaway policy show --live --keys",
             )
         del left[found]
     return left

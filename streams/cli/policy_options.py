@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final, TypedDict, TypeVar
 
 import click
@@ -64,7 +65,6 @@ def expires_option(function: F) -> F:
     return click.option(
         "--expires",
         metavar="TIME",
-        default="",
         help="From when on it no longer counts: 7d, 12h, 2026-12-31 or 2026-12-31T18:00:00Z.",
     )(function)
 
@@ -80,9 +80,9 @@ def changing(flags: ChangeFlags) -> Changing:
     )
 
 
-def expiry(text: str) -> Instant | None:
-    """What `--expires` says; None where it is not given."""
-    return moment(text, now(), flag="--expires") if text else None
+def expiry(text: str | None) -> Instant | None:
+    """What `--expires` says; None where it is not given. An empty one is a `UsageError`, not for ever."""
+    return None if text is None else moment(text, now(), flag="--expires")
 
 
 def operator(environ: Mapping[str, str]) -> str:
@@ -100,13 +100,31 @@ def entries_of_file(file: Path | None) -> Entries:
     return entries_of("" if file is None else text_of_file(file), file=str(file or "the defaults"))
 
 
+def entries_of_whole(file: Path) -> Entries:
+    """The entries of a file that is to be the whole policy: one that says nothing is a `PolicyError`.
+
+    It comes of a command that failed before a pipe more often than of somebody who wants the defaults.
+    """
+    text = text_of_file(file)
+    if not any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines()):
+        place = "standard input" if str(file) == "-" else str(file)
+        raise PolicyError(
+            f"{place} is empty: as a policy it would take out all that is in force",
+            try_next="what should have written it, by itself; "
+            "for the defaults: echo '[limits]' | goaway policy apply -",
+        )
+    return entries_of(text, file=str(file))
+
+
 def text_of_file(file: Path) -> str:
     """What a policy file says; `-` is standard input."""
     content = content_of_file(file, most=MAX_POLICY_BYTES)
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise PolicyError(f"{file}: not UTF-8 at byte {error.start}", try_next=f"file {file}") from error
+        raise PolicyError(
+            f"{file}: not UTF-8 at byte {error.start}", try_next=f"file {quote(str(file))}"
+        ) from error
 
 
 def content_of_file(file: Path, *, most: int) -> bytes:
@@ -118,9 +136,9 @@ def content_of_file(file: Path, *, most: int) -> bytes:
             with file.open("rb") as opened:
                 content = opened.read(most + 1)
     except OSError as error:
-        raise PolicyError(f"{file}: {error.strerror}", try_next=f"ls -l {file}") from error
+        raise PolicyError(f"{file}: {error.strerror}", try_next=f"ls -l {quote(str(file))}") from error
     if len(content) > most:
-        raise PolicyError(f"{file}: larger than {most >> 20} MiB", try_next=f"ls -lh {file}")
+        raise PolicyError(f"{file}: larger than {most >> 20} MiB", try_next=f"ls -lh {quote(str(file))}")
     return content
 
 

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Iterator, Mapping
+from shlex import quote
 from typing import Any, Final
 
 import msgspec
@@ -38,7 +39,7 @@ def rows_of(text: str, *, file: str) -> Iterator[PlacedRow]:
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise PolicyError(f"{file}: {error}", try_next=f"{CHECK} {file}") from error
+        raise PolicyError(f"{file}: {error}", try_next=check_of(file)) from error
     place = ""
     try:
         v.only_known(document, tuple(BY_NAME))
@@ -61,7 +62,12 @@ def rows_of(text: str, *, file: str) -> Iterator[PlacedRow]:
                     yield _placed(table, document[table.name], place)
     except RowError as error:
         said = f"{file}: {place} {error.what}".replace(":  ", ": ")
-        raise PolicyError(said, try_next=error.try_next or f"{CHECK} {file}") from error
+        raise PolicyError(said, try_next=error.try_next or check_of(file)) from error
+
+
+def check_of(file: str) -> str:
+    """The command that checks this file, with its name as a shell takes it."""
+    return f"{CHECK} {quote(file)}"
 
 
 def _placed(table: Table, row: Mapping[str, Any], place: str) -> PlacedRow:

@@ -11,7 +11,7 @@ from streams.errors import PolicyError
 from streams.model.policy import Limits, NetworkRule, Policy
 from streams.model.schedule import Schedule
 from streams.wire import policy_values as v
-from streams.wire.policy_document import CHECK, document_of, rows_of
+from streams.wire.policy_document import CHECK, check_of, document_of, rows_of
 from streams.wire.policy_keys import MAX_ENTRIES, canonical_key, value_of
 from streams.wire.policy_rows import NetworkPart
 from streams.wire.policy_settings import with_limits
@@ -115,7 +115,12 @@ def entries_of(text: str, *, file: str = "policy.toml") -> Entries:
     Of entries that stand twice the last one counts. A file that names no networks has the internal one.
     """
     entries = {placed.key: placed.row for placed in rows_of(text, file=file)}
-    policy_of(entries, place=file)
+    try:
+        policy_of(entries, place=file)
+    except PolicyError as error:
+        if error.try_next != CHECK:
+            raise
+        raise PolicyError(error.what, try_next=check_of(file)) from error
     return entries
 
 

@@ -1,5 +1,6 @@
 """What in a policy has no effect, or another one than it seems to have: one line each, for people."""
 
+import re
 from calendar import monthrange
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -15,8 +16,13 @@ from streams.wire.policy_document import rows_of
 from streams.wire.policy_values import network_text as shown
 from streams.wire.policy_words import escaped, named
 
+_MODULE: Final = re.compile(rf"\[\[exemptions\]\] (?:from )?({'|'.join(MODULES)})\b")
+_SAME: Final = "\0"
+"""Stands for the module while notes are compared."""
 SOON_S: Final = 7 * 86_400
 """An entry that expires within a week is said."""
+_WIDE: Final = {4: 8, 6: 19}
+"""Version of IP → leading bits: an exemption or a block with fewer is said to be wide."""
 _CONTAINS: Final = {"zen.spamhaus.org": ("sbl", "xbl", "pbl", "sbl-xbl")}
 """Zone → zones of the same domain that it holds (https://www.spamhaus.org/blocklists/zen-blocklist/)."""
 
@@ -38,6 +44,16 @@ def remarks(policy: Policy, at: int) -> list[str]:
         *_of_schedules(policy),
         *_of_shadow(policy),
     ]
+
+
+def folded(notes: Iterable[str]) -> list[str]:
+    """The same with those about one exemption in several modules as one note, in the place of the first."""
+    found: dict[str, list[str]] = {}
+    for note in notes:
+        about = _MODULE.match(note)
+        alike = re.sub(rf"\b{about[1]}\b", _SAME, note) if about else note
+        found.setdefault(alike, []).extend([about[1]] if about else [])
+    return [note.replace(_SAME, ", ".join(modules)) for note, modules in found.items()]
 
 
 T = TypeVar("T", NetworkRule, Exemption, Block)
@@ -107,6 +123,7 @@ def _of_exemptions(policy: Policy, at: int) -> Iterator[str]:
         for entry in entries:
             name = f"[[exemptions]] {module} {shown(entry.network)}"
             yield from _time_left(name, entry.expires, at)
+            yield from _wide(name, entry.network, "lets alone")
             for wider in _holding(mapped, entry.network):
                 if _outlasts(wider, entry, at):
                     yield f"{name} adds nothing: {shown(wider.network)} is exempt from {module} already"
@@ -118,6 +135,15 @@ def _of_exemptions(policy: Policy, at: int) -> Iterator[str]:
                         "an exemption is from one module and a block is from everything"
                     )
                     break
+
+
+def _wide(name: str, network: Network, does: str, also: str = "") -> Iterator[str]:
+    if not network.prefixlen:
+        yield f"{name} {does} everybody who comes over IPv{network.version}{also}"
+    elif network.prefixlen < _WIDE[network.version]:
+        bits = network.max_prefixlen - network.prefixlen
+        many = f"{network.num_addresses:,}" if network.version == 4 else f"2^{bits}"
+        yield f"{name} is wide: it {does} {many} addresses{also}"
 
 
 def _stands(block: Block, at: int) -> bool:
@@ -132,6 +158,7 @@ def _of_blocks(policy: Policy, at: int) -> Iterator[str]:
     for block in policy.blocks:
         name = f"[[blocks]] {shown(block.network)}"
         yield from _time_left(name, block.expires, at)
+        yield from _wide(name, block.network, "refuses", ", exempt or not")
         for wider in _holding(blocks, block.network):
             if _outlasts(wider, block, at):
                 yield f"{name} adds nothing but its note: {shown(wider.network)} is blocked already"

@@ -174,7 +174,10 @@ def notify(_: str, row: Row) -> Notify:
             changed[name] = _number(Notify(), name, value)
     found = Notify(**changed)
     if bool(found.quiet_from) != bool(found.quiet_to):
-        raise RowError("quiet_from and quiet_to go together: set both or neither")
+        raise RowError(
+            "quiet_from and quiet_to go together: set both or neither",
+            try_next="both in one: goaway policy set notify.quiet_from 22:00 notify.quiet_to 06:00",
+        )
     return found
 
 

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from difflib import get_close_matches
 from functools import lru_cache
+from ipaddress import ip_address, summarize_address_range
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from streams.errors import InvalidValueError, PolicyError
-from streams.model.client import Network, parse_network
+from streams.model.client import Network, parse_address, parse_network
 from streams.model.instant import MICROSECONDS, Instant, instant_of, parse_instant, rfc3339
 
 Row = dict[str, Any]
@@ -70,9 +71,11 @@ def switch(name: str, value: object) -> bool:
 
 
 def text(name: str, value: object, *, required: bool = False, most: int = MAX_TEXT) -> str:
-    """A text within its bound."""
+    """A text within its bound, in one line, without what a terminal would obey."""
     if not isinstance(value, str) or len(value) > most or (required and not value):
         raise RowError(f"{name} = {shown(value)} must be a text of up to {most} characters")
+    if not value.isprintable():
+        raise RowError(f"{name} = {shown(value)} has a line break or a control character")
     return value
 
 
@@ -90,10 +93,42 @@ def one_of(name: str, value: object, known: Sequence[str]) -> str:
     return str(value)
 
 
+def read_network(written: str) -> Network:
+    """As `parse_network`; a range is refused with what is wrong with it, and the CIDRs that are meant."""
+    try:
+        return parse_network(written)
+    except InvalidValueError as error:
+        first, dash, last = (part.strip() for part in written.partition("-"))
+        if not dash:
+            raise
+        what, meant = _range_as_meant(first, last)
+        raise InvalidValueError(f"{written[:99]!r} {what}", try_next=meant) from error
+
+
+def _range_as_meant(first: str, last: str) -> tuple[str, str]:
+    """What is wrong with `first-last`, and how it is to be written; `203.0.113.5-10` ends at 203.0.113.10."""
+    if last.isdigit() and "." in first:
+        last = f"{first.rpartition('.')[0]}.{last}"
+    try:
+        low = ip_address(parse_address(first))
+    except InvalidValueError:
+        return "is not an address or CIDR", "192.0.2.7 or 192.0.2.0/24"
+    try:
+        high = ip_address(parse_address(last))
+    except InvalidValueError:
+        return f"is a range whose end {last[:_SHOWN]!r} is no address", "192.0.2.0/24"
+    what = "is a range, not an address or CIDR"
+    if low.version != high.version:
+        return f"{what}, from IPv{low.version} to IPv{high.version}", "one range of each"
+    if int(high) < int(low):
+        low, high, what = high, low, "is a range that ends before it begins"
+    return what, ", ".join(str(network) for network in summarize_address_range(low, high))
+
+
 @lru_cache(maxsize=1 << 18)
 def _network(written: str) -> Network:
     """Remembered: a key is read both for its spelling and for its value."""
-    return parse_network(written)
+    return read_network(written)
 
 
 def network(name: str, value: object) -> Network:

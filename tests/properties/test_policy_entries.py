@@ -49,7 +49,9 @@ from tests.properties.histories import POLICIES
 NETWORKS = st.sampled_from(
     ("192.0.2.0/24", "192.0.2.7", "0.0.0.0/0", "2001:db8::/32", "2001:db8::2", "198.51.100.0/25", "::/0")
 ).map(parse_network)
-TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
+TEXTS = st.text(
+    st.characters(codec="utf-8", exclude_categories=("C", "Z")) | st.just(" "), max_size=20
+).filter(str.isprintable)
 ASCII = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=20)
 INSTANTS = st.one_of(
     st.integers(0, 10_413_791_999).map(lambda second: Instant(second * MICROSECONDS)),

@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 from confluent_kafka import Producer
+from msgspec.structs import replace
 
 from streams.config import KafkaSettings
 from streams.embedded.broker import Broker, open_broker
@@ -35,6 +36,7 @@ from streams.wire.policy_entries import DEFAULT_ENTRIES, Entries, canonical, ent
 from streams.wire.policy_log import CHANGE_HEADER, encode_entry, encode_number
 from tests.policy_cases import decision
 from tests.stack.brokers import BOTH, start_or_skip
+from tests.stack.sink_process import Store
 from tests.stack.worker_process import APACHE_SESSION_S, EMBEDDED_SESSION_S, WorkerProcess
 
 ROOT: Final = Path(__file__).parents[2]
@@ -393,6 +395,34 @@ def test_a_topic_that_is_missing_is_said(tmp_path: Path) -> None:
         broker.stop()
 
 
+def test_what_is_not_on_record_is_no_policy_to_apply(store: Store) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        found = store.settings
+        return subprocess.run(
+            [sys.executable, "-m", "streams.cli", "policy", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "GOAWAY_DATA": "/nonexistent",
+                "GOAWAY_CLICKHOUSE": f"{found.host}:{found.port}",
+                "GOAWAY_CLICKHOUSE_USER": found.user,
+                "GOAWAY_CLICKHOUSE_PASSWORD": found.password,
+                "GOAWAY_CLICKHOUSE_DATABASE": found.database,
+            },
+        )
+
+    for flags in ((), ("--json",)):
+        at = run("at", "2020-01-01", *flags)
+        assert (at.returncode, at.stdout) == (3, ""), at.stderr
+        assert "no policy is on record for 2020-01-01T00:00:00.000000Z" in at.stderr
+    assert run("log").stdout.strip() == "no change yet"
+    assert run("log", "--since", "2030-01-01").stdout.strip() == "no change since 2030-01-01T00:00:00.000000Z"
+
+
 BLOCKED = "203.0.113.77"
 
 
@@ -413,14 +443,46 @@ def test_unblock_has_the_worker_release_a_client(
         assert done.returncode == 0, done.stdout + done.stderr
         assert f"{BLOCKED}: released from rate (exceeded connection rate limit" in done.stdout
         assert f"goaway exempt rate {BLOCKED}" in done.stdout
-        (latest,) = decisions_of(settings, Client(BLOCKED))
-        assert latest.action == "release"
-        assert latest.evidence.note == "by ada: ticket 4711"
+        found = decisions_of(settings, Client(BLOCKED))
+        assert {it.action for it in found} == {"release"}
+        assert {it.evidence.note for it in found} == {"by ada: ticket 4711"}
         again = goaway(settings, "forget", BLOCKED)
         assert "all that was remembered is dropped" in again.stdout
         change_policy(settings, DEFAULT_ENTRIES, _Edit(f"blocks/{BLOCKED}", {}), who="tests", what="deny")
         listed = goaway(settings, "unblock", BLOCKED)
         assert f"goaway policy remove blocks/{BLOCKED}" in listed.stdout
+
+
+def test_unblock_reaches_the_shims_though_no_worker_knows_the_client(
+    settings: KafkaSettings, own_broker: Broker, tmp_path: Path
+) -> None:
+    """A broker in memory died: the block is with the shims alone, which keep it. One in shadow does not count
+    as standing."""
+    stranger, shadowed = "203.0.113.88", "203.0.113.89"
+    now = time.time_ns() // 1000
+    made = replace(decision("rate", shadowed, now, now + 60_000_000), shadow=True)
+    producer = Producer(client_config(settings))
+    partition = partition_of(made.client, partition_counts(settings)[DECISIONS])
+    producer.produce(DECISIONS, encode(made), made.key, partition=partition)
+    assert producer.flush(PATIENCE_S) == 0
+    for command in ("unblock", "forget"):
+        unheard = goaway(settings, command, stranger, "--json")
+        assert unheard.returncode == 1, unheard.stdout + unheard.stderr
+        assert [it["done"] for it in json.loads(unheard.stdout)] == [False]
+    assert "Try: goaway status" in goaway(settings, "forget", stranger).stdout
+    session_s = APACHE_SESSION_S if own_broker.name == "apache" else EMBEDDED_SESSION_S
+    with WorkerProcess(tmp_path, own_broker.address, session_s=session_s) as worker:
+        deadline = time.monotonic() + 2 * PATIENCE_S
+        while (done := goaway(settings, "unblock", stranger, shadowed, "--note", "again")).returncode:
+            assert "no worker has answered" in done.stdout, done.stderr  # it is still coming up
+            assert time.monotonic() < deadline, worker.log.read_text()
+        assert "no block of a rule was on record" in done.stdout
+        assert "released from" not in done.stdout
+    for client in (stranger, shadowed):
+        found = decisions_of(settings, Client(client))
+        assert {it.trigger for it in found} == {"rate", "reputation", "greylist", "protocol"}
+        assert {(it.action, it.rule) for it in found} == {("release", "forgotten")}
+        assert all(it.evidence.note.endswith(": again") for it in found)
 
 
 def _event(address: str, kind: EventKind, session: str, at: int) -> Event:

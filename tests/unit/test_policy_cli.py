@@ -94,7 +94,7 @@ CSV = (
 
 
 def test_csv_as_spreadsheets_write_it() -> None:
-    rows = read_rows(CSV, file="x.csv")
+    rows = read_rows(CSV, file="x.csv", at=NOW)
     assert [(row.line, str(row.network), row.note) for row in rows] == [
         (2, "192.0.2.7/32", "plain"),
         (3, "198.51.100.0/24", 'a, quoted "note"'),
@@ -104,10 +104,11 @@ def test_csv_as_spreadsheets_write_it() -> None:
 
 
 def test_csv_without_a_heading_and_with_columns_of_its_own() -> None:
-    assert [row.note for row in read_rows(b"192.0.2.7,first\n", file="x.csv")] == ["first"]
+    assert [row.note for row in read_rows(b"192.0.2.7,first\n", file="x.csv", at=NOW)] == ["first"]
     rows = read_rows(
         b"note,as,address,expires\nwhy,deny,192.0.2.7,2026-12-31T00:00:00Z\n,exempt:dnsbl,192.0.2.8,\n",
         file="x.csv",
+        at=NOW,
     )
     assert [(row.kind, row.note, row.expires) for row in rows] == [
         ("deny", "why", parse_instant("2026-12-31T00:00:00Z")),
@@ -130,20 +131,61 @@ def test_csv_without_a_heading_and_with_columns_of_its_own() -> None:
         (b"as,address\nexempt,192.0.2.7\n", 2, "exempt:rate"),
         ("192.0.2.٧\n".encode(), 1, "not an address"),
         (b'"a\nb",x\n192.0.2.1\nwrong\n', 1, "line 4"),
+        (b"address,note,expiry\n192.0.2.7,x,2027-01-01\n", 1, "'expiry' is not known; did you mean expires?"),
+        (b"address,comment\n192.0.2.7,x\n", 1, "'comment' is not known; known are as, address, note"),
+        (b"address,note,note\n192.0.2.7,x,y\n", 1, "column note stands twice"),
+        (b"address,,note\n192.0.2.7,x,y\n", 1, "column 2 has no name"),
+        (b"address,expires\n192.0.2.7,2020-01-01\n", 2, "expires: 2020-01-01T00:00:00.000000Z is over"),
+        (b"address,expires\n192.0.2.7,soon\n", 2, "or write 2026-12-31T18:00:00Z, 2026-12-31 or 7d)"),
+        (b"203.0.113.5-10,x\n", 1, "203.0.113.5/32, 203.0.113.6/31, 203.0.113.8/31, 203.0.113.10/32"),
     ],
 )
 def test_a_bad_row_is_named_by_its_line(content: bytes, line: int, said: str) -> None:
     with pytest.raises(PolicyError) as raised:
-        read_rows(content, file="x.csv")
+        read_rows(content, file="x.csv", at=NOW)
     assert f"line {line}: " in str(raised.value)
     assert said in str(raised.value)
     assert "nothing is applied" in str(raised.value)
     assert raised.value.exit_code == 3
 
 
+def test_csv_takes_times_as_the_commands_do_and_empty_columns_at_the_end() -> None:
+    rows = read_rows(b"address,expires,,\n192.0.2.7,2027-01-01,,\n192.0.2.8,7d,,\n", file="x.csv", at=NOW)
+    assert [row.expires for row in rows] == [
+        parse_instant("2027-01-01T00:00:00Z"),
+        NOW + 7 * 86_400 * MICROSECONDS,
+    ]
+
+
+def test_a_bad_line_is_looked_at_by_a_command_that_a_shell_takes() -> None:
+    for file, said in (("a b.csv", "sed -n 1p 'a b.csv'"), ("-", "mend line 1 of what is piped in")):
+        with pytest.raises(PolicyError) as raised:
+            read_rows(b"nothing\n", file=file, at=NOW)
+        assert said in raised.value.try_next
+
+
+def test_of_rows_for_one_address_the_last_counts() -> None:
+    def after(content: bytes) -> set[str]:
+        rows = read_rows(content, file="x.csv", at=NOW)
+        return set(imported({}, rows, "exempt:rate", by="", note=""))
+
+    exempt = {f"exempt/{module}/192.0.2.30" for module in MODULES}
+    heading = b"as,address\n"
+    assert after(heading + b"deny,192.0.2.30\nallow,192.0.2.30\n") == exempt
+    assert after(heading + b"allow,192.0.2.30\ndeny,192.0.2.30\n") == {"blocks/192.0.2.30"}
+    both = {"blocks/192.0.2.30", "exempt/rate/192.0.2.30"}
+    assert after(heading + b"exempt:rate,192.0.2.30\ndeny,192.0.2.30\n") == both
+
+
+def test_the_note_of_the_command_is_of_rows_without_one() -> None:
+    rows = read_rows(b"192.0.2.7\n192.0.2.8,own\n", file="x.csv", at=NOW)
+    after = imported({}, rows, "deny", by="ada", note="list of June")
+    assert [row["note"] for row in after.values()] == ["list of June", "own"]
+
+
 def test_ten_bad_rows_are_named_and_the_rest_counted() -> None:
     with pytest.raises(PolicyError) as raised:
-        read_rows(b"nothing\n" * 25, file="x.csv")
+        read_rows(b"nothing\n" * 25, file="x.csv", at=NOW)
     assert str(raised.value).count("line ") == 10
     assert "25 of 25 rows" in str(raised.value)
     assert "and 15 more" in str(raised.value)
@@ -152,7 +194,7 @@ def test_ten_bad_rows_are_named_and_the_rest_counted() -> None:
 def test_a_csv_without_rows_is_an_error() -> None:
     for content in (b"", b"address,note\n", b"\n\n"):
         with pytest.raises(PolicyError, match="no row"):
-            read_rows(content, file="x.csv")
+            read_rows(content, file="x.csv", at=NOW)
 
 
 _NETWORKS = st.one_of(
@@ -174,7 +216,7 @@ _ROWS = st.builds(
 
 @given(st.lists(_ROWS, min_size=1, max_size=20))
 def test_what_is_exported_is_read_back(rows: list[Row]) -> None:
-    read = read_rows(write_rows(rows).encode(), file="x.csv")
+    read = read_rows(write_rows(rows).encode(), file="x.csv", at=-1)
     assert [
         (row.network, row.note, row.kind, row.expires, row.by) for row in read
     ] == [(row.network, row.note, row.kind, row.expires, row.by) for row in rows]  # fmt: skip
@@ -199,7 +241,7 @@ def test_an_import_is_a_policy_and_leaves_what_was_there(rows: list[Row]) -> Non
 @given(st.binary(max_size=200))
 def test_no_csv_breaks_the_reader(content: bytes) -> None:
     try:
-        rows = read_rows(content, file="x.csv")
+        rows = read_rows(content, file="x.csv", at=NOW)
     except PolicyError:
         return
     policy_of(imported({}, rows, "deny", by=""))
@@ -249,6 +291,11 @@ def test_remove_takes_any_spelling_and_names_neighbours() -> None:
     assert removed(before, ["exempt/rate/203.0.113.9/32"]) == DEFAULT_ENTRIES
     with pytest.raises(UsageError, match=r"Try: goaway policy remove exempt/rate/203\.0\.113\.9"):
         removed(before, ["exempt/rate/203.0.113.8"])
+    before = exempted(before, ("rate",), networks(["203.0.113.7"]), {})
+    with pytest.raises(UsageError) as raised:
+        removed(before, ["exempt/rate/203.0.113.8"])
+    assert "it has exempt/rate/203.0.113.9 and exempt/rate/203.0.113.7" in raised.value.what
+    assert raised.value.try_next == "goaway policy remove exempt/rate/203.0.113.9"
     with pytest.raises(UsageError, match="no key of an entry"):
         removed(before, ["nonsense"])
 
@@ -332,6 +379,20 @@ def test_who_changes_it(monkeypatch: pytest.MonkeyPatch) -> None:
         (["exempt", "smtp", "192.0.2.7"], 2, "rate"),
         (["exempt", "rate"], 2, "ADDRESS"),
         (["allow", "192.0.2.7", "--expires", "yesterday"], 2, "--expires 2026-12-31"),
+        (["exempt", "rate", "192.0.2.7", "--expires", ""], 2, "--expires: '' is no time"),
+        (["suspend", "rate", "--for", ""], 2, "--for: '' is not a span"),
+        (["policy", "log", "--since", ""], 2, "--since: '' is no time"),
+        (["policy", "set", "limits.requests_per_minute"], 2, "has no value"),
+        (["policy", "set", "limits.warn_at", "0.5", "notify.quiet_from"], 2, "KEY VALUE KEY VALUE"),
+        (["deny", "0.0.0.0/0"], 2, "everybody would be refused, exempt or not; nobody is there"),
+        (["allow", "::/0", "192.0.2.7"], 2, "::/0 is every IPv6 address"),
+        (
+            ["exempt", "rate", "::/0", "0.0.0.0/0"],
+            2,
+            "0.0.0.0/0 and ::/0 are every address: rate would judge nobody",
+        ),
+        (["deny", "203.0.113.10-203.0.113.5"], 2, "ends before it begins. Try: 203.0.113.5/32"),
+        (["policy", "apply", "/dev/null"], 3, "/dev/null is empty"),
         (["deny", "192.0.2.7", "--note", "two\nlines"], 2, "--note must be one line"),
         (["suspend", "rate", "--for", "soon"], 2, "--for 10m"),
         (["policy", "apply", "/nonexistent.toml"], 3, "ls -l /nonexistent.toml"),
@@ -353,6 +414,29 @@ def test_a_bad_row_in_standard_input_is_exit_code_3() -> None:
     done = goaway("policy", "import", "-", stdin=b"192.0.2.7,good\nbad,row\n")
     assert done.returncode == 3
     assert b"line 2: 'bad' is not an address or CIDR" in done.stderr
+
+
+@pytest.mark.parametrize("text", [b"", b" \n\n", b"# all of it\n  # is a remark\n"])
+def test_a_policy_that_says_nothing_is_not_applied(text: bytes) -> None:
+    done = goaway("policy", "apply", "-", "--yes", stdin=text)
+    assert done.returncode == 3
+    assert b"standard input is empty: as a policy it would take out all that is in force" in done.stderr
+    assert b"Try: " in done.stderr
+
+
+def test_everybody_in_a_csv_is_asked_about() -> None:
+    done = goaway("policy", "import", "-", "--as", "deny", stdin=b"192.0.2.7\n0.0.0.0/0\n")
+    assert done.returncode == 2
+    assert b"rows of - make it deny" in done.stderr
+
+
+def test_a_check_that_fails_names_the_file_and_not_itself_alone(tmp_path: Path) -> None:
+    file = tmp_path / "my policy.toml"
+    for text in ("[limits]\ncool_down_s = -5\n", "[limits", "[notify]\ndigest_s = -1\n"):
+        file.write_text(text)
+        done = goaway("policy", "check", str(file))
+        assert done.returncode == 3
+        assert f"Try: mend it, then goaway policy check '{file}'" in done.stderr.decode()
 
 
 @pytest.mark.parametrize(

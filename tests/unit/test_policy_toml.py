@@ -81,8 +81,22 @@ def test_every_table_is_read() -> None:
         ),
         (
             "[[exemptions]]\nmodule = 'rate'\naddress = '192.0.2.9-192.0.2.1'\n",
-            "is a range, not an address or CIDR. Try: 192.0.2.0/24",
+            "is a range that ends before it begins. Try: 192.0.2.1/32, 192.0.2.2/31, 192.0.2.4/30, "
+            "192.0.2.8/31",
         ),
+        (
+            "[[blocks]]\naddress = '203.0.113.5-10'\n",
+            "'203.0.113.5-10' is a range, not an address or CIDR. Try: 203.0.113.5/32, 203.0.113.6/31, ",
+        ),
+        ("[[blocks]]\naddress = 'mail-1.example.com'\n", "'mail-1.example.com' is not an address or CIDR"),
+        ("[[blocks]]\naddress = '192.0.2.1-x'\n", "is a range whose end 'x' is no address"),
+        ("[[blocks]]\naddress = '192.0.2.1-2001:db8::'\n", "from IPv4 to IPv6. Try: one range of each"),
+        (
+            '[[blocks]]\naddress = "192.0.2.7"\nnote = "x\\u001b]0;pwned\\u0007"\n',
+            "note = 'x\\x1b]0;pwned\\x07' has a line break or a control character",
+        ),
+        ('[[partners]]\naddress = "192.0.2.7"\nname = "a\\nb"\n', "has a line break"),
+        ("[notify]\nquiet_from = '22:00'\n", "goaway policy set notify.quiet_from 22:00 notify.quiet_to"),
         (
             "[[exemptions]]\nmodule = 'rate'\naddress = '192.0.2.7'\nexpires = 'soon'\n",
             "entry 1: expires: 'soon' is not an RFC 3339 time",

@@ -9,6 +9,7 @@ that an exemption which was made by a command does not vanish because the file l
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,7 +57,12 @@ class PolicyKeeper:
             before = applied if applied is not None else start if not in_force else own
             return merged(start, before, own)
 
-        what = f"goaway up with {self._file}" if self._file else "goaway up with the defaults"
+        def what(in_force: Entries) -> str:
+            if in_force or kept is None or applied is None:
+                return f"goaway up with {self._file or 'the defaults'}"
+            changed = merged(kept, applied, own) != kept
+            return f"kept {KEPT}{f', with what changed in {self._file}' if changed and self._file else ''}"
+
         change = change_policy(settings, {}, edit, who=self._by, what=what)
         if change is not None:
             self._say("policy", f"change {change.number}, version {change.version}")
@@ -86,7 +92,10 @@ class PolicyKeeper:
         except OSError:
             return None
         except GoawayError as error:
-            self._say("policy", f"{error}; it is passed over")
+            aside = file.with_name(f"{file.name}.unreadable")
+            with suppress(OSError):
+                file.replace(aside)
+            self._say("policy", f"{error}; it is passed over, and put aside as {aside.name}")
             return None
 
 
