@@ -1,7 +1,6 @@
 """`goaway unblock`, `goaway forget`: drop what is remembered of a client, so that it is judged afresh."""
 
 import json
-import time
 from dataclasses import dataclass
 from typing import Final, Unpack
 
@@ -10,6 +9,7 @@ import click
 from streams.cli.options import now
 from streams.cli.policy_change import in_force
 from streams.cli.policy_options import ChangeFlags, Changing, change_options, changing
+from streams.cli.released import Releases
 from streams.engine.advice import Stands, findings, standing_decisions
 from streams.errors import InvalidValueError, UsageError
 from streams.model.client import Address, Client, parse_address, parse_network
@@ -37,6 +37,7 @@ class _Subject:
     address: Address
     client: Client
     stands: list[Stands]
+    """Blocks that stand; not those in shadow, which refuse nobody."""
 
 
 @click.command()
@@ -63,11 +64,11 @@ def _drop(addresses: tuple[str, ...], by: Changing, *, lifting: bool) -> None:
     index, at = PolicyIndex(policy_of(entries)), now()
     subjects = [_subject(text, index, by, at) for text in addresses]
     said = f"by {by.by}{': ' if by.note else ''}{by.note}"
-    send_events(
-        by.kafka,
-        [administrators_event("forget", subject.client, subject.address, at, said) for subject in subjects],
-    )
-    left = _wait(subjects, by, index, at)
+    events = [administrators_event("forget", it.client, it.address, at, said) for it in subjects]
+    releases = Releases(by.kafka)
+    send_events(by.kafka, events)
+    missing = releases.missing({event.id for event in events}, RELEASE_S)
+    left = {event.client for event in events if event.id in missing}
     if by.as_json:
         click.echo(json.dumps([_as_json(subject, index, left, at) for subject in subjects]))
     else:
@@ -90,35 +91,25 @@ def _subject(text: str, index: PolicyIndex, by: Changing, at: int) -> _Subject:
             try_next=f"goaway exempt rate {network}",
         )
     decisions = decisions_of(by.kafka, client)
-    return _Subject(address, client, standing_decisions(index.at(at), address, decisions, at))
-
-
-def _wait(subjects: list[_Subject], by: Changing, index: PolicyIndex, at: int) -> set[Client]:
-    """Clients whose blocks still stand when the time is up: no worker took the event yet."""
-    left = {subject.client: subject for subject in subjects if subject.stands}
-    deadline = time.monotonic() + RELEASE_S
-    while left and time.monotonic() < deadline:
-        for client, subject in list(left.items()):
-            decisions = decisions_of(by.kafka, client)
-            old = {stands.decision.id for stands in subject.stands}
-            standing = standing_decisions(index, subject.address, decisions, at)
-            if not any(stands.decision.id in old for stands in standing):
-                del left[client]
-    return set(left)
+    stands = standing_decisions(index.at(at), address, decisions, at)
+    return _Subject(address, client, [it for it in stands if not it.decision.shadow])
 
 
 def _say(subject: _Subject, index: PolicyIndex, left: set[Client], at: int, *, lifting: bool) -> None:
     name = f"{subject.address} ({subject.client})" if "/" in subject.client else str(subject.address)
     if subject.client in left:
         click.secho(
-            f"{name}: asked for, but no worker has answered within {RELEASE_S:g} s. Try: goaway status",
+            f"{name}: asked for, but no worker has answered within {RELEASE_S:g} s; it is done as soon as "
+            "one runs. Try: goaway status",
             fg="yellow",
         )
         return
     if not lifting:
         click.echo(f"{name}: all that was remembered is dropped")
     elif not subject.stands:
-        click.echo(f"{name}: no block of a rule stood; what was counted is dropped")
+        click.echo(
+            f"{name}: no block of a rule was on record; what was counted is dropped, at every shim too"
+        )
     for stands in subject.stands:
         decision = stands.decision
         module = MODULE_OF[decision.trigger]

@@ -4,7 +4,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from textwrap import TextWrapper
 from typing import Any, Final
@@ -12,76 +12,21 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
-from streams.audit.known import Known, known
-from streams.cli.options import data_option, load_policy, now, policy_option
+from streams.audit.lately import Refused
+from streams.cli.explained import Explained, look
+from streams.cli.options import data_option, policy_option
 from streams.cli.policy_edits import networks
-from streams.cli.reach import reach
 from streams.cli.screen import why
-from streams.engine.advice import Finding, Stands, findings, modules, standing_decisions
-from streams.engine.treatment import greylisted, moment, span
-from streams.errors import GoawayError
-from streams.model.client import Address, Client, parse_address
-from streams.model.decision import Decision, LimitWarning
-from streams.model.instant import Instant, rfc3339
-from streams.model.standing import PolicyIndex
-from streams.policy_follower import PolicyFollower
-from streams.recorded import decisions_of, trouble
+from streams.engine.advice import Stands, modules
+from streams.engine.treatment import moment, span
+from streams.model.decision import Decision
+from streams.model.instant import rfc3339
 
-_CAUGHT_UP_S: Final = 5.0
-_PERIOD_S: Final = 86_400
+_MAX_DETAIL: Final = 200
 _WIDEST: Final = 100
 _DATE: Final = len("2026-11-24 ")
 _LABEL: Final = 12
 """Columns of the labels on the left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Explained:
-    """All that is known of an address at one instant."""
-
-    address: Address
-    client: Client
-    change: int
-    index: PolicyIndex
-    at: int
-    decisions: list[Decision]
-    trouble: dict[tuple[str, str], LimitWarning]
-    known: Known | None
-    storage: str
-    """Why ClickHouse could not be asked; empty where it was."""
-    flags: str = ""
-    """What a command needs to reach the same place, as it follows it."""
-
-    @property
-    def stands(self) -> list[Stands]:
-        """Blocks that have not ended."""
-        return standing_decisions(self.index, self.address, self.decisions, self.at)
-
-    @property
-    def findings(self) -> list[Finding]:
-        """What to know, each with its command."""
-        return findings(self.index, self.address, self.decisions, self.at, trouble=self.trouble)
-
-    @property
-    def retry_from(self) -> list[Instant]:
-        """From when on a retry of each first attempt on record passes."""
-        return greylisted(self.index, self.address, self.decisions, self.at)
-
-    def command(self, finding: Finding) -> str:
-        """A finding's command, complete."""
-        return finding.command and finding.command + self.flags
-
-    @property
-    def answer(self) -> str:
-        """What the client is told now; empty where it is let through."""
-        replies, block = self.index.policy.replies, self.index.standing(self.address).blocked(self.at)
-        if block is not None:
-            reason = f"{replies.blocklist}: {block.note}" if block.note else replies.blocklist
-            return f"{replies.connect_code} {replies.enhanced_status} {replies.opening}: {reason}"
-        refusing = next((it.decision for it in self.stands if not it.lifted_by), None)
-        if refusing is None:
-            return ""
-        return f"{refusing.code} {replies.enhanced_status} {replies.opening}: {refusing.reason}"
 
 
 @click.command()
@@ -99,7 +44,7 @@ def explain(
     and, where it answers, ClickHouse.
     """
     (network,) = networks([address])  # a range is answered with the CIDRs that cover it
-    explained = _look(parse_address(str(network.network_address)), data, policy_file)
+    explained = look(network, data, policy_file)
     if context.get_parameter_source("data") == ParameterSource.COMMANDLINE:
         explained = replace(explained, flags=f" --data {shlex.quote(str(data))}")
     if as_json:
@@ -108,27 +53,6 @@ def explain(
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     for line in _shown(explained, width):
         click.echo(line)
-
-
-def _look(address: Address, data: Path, policy_file: Path | None) -> Explained:
-    settings = reach(data)
-    follower = PolicyFollower(settings.kafka, load_policy(policy_file))
-    follower.start()
-    try:
-        follower.wait_until_caught_up(_CAUGHT_UP_S)
-        change, index = follower.current
-    finally:
-        follower.stop()
-    at = now()
-    index = index.at(at)
-    client = index.policy.clients.client_of(address)
-    decisions, said = decisions_of(settings.kafka, client), trouble(settings.kafka)
-    seen, storage = None, ""
-    try:
-        seen = known(settings.clickhouse, client, at, period_s=_PERIOD_S)
-    except GoawayError as error:
-        storage = error.what
-    return Explained(address, client, change, index, at, decisions, said, seen, storage)
 
 
 def _shown(it: Explained, width: int) -> Iterator[str]:
@@ -140,13 +64,20 @@ def _shown(it: Explained, width: int) -> Iterator[str]:
     yield ""
     if it.answer:
         yield from _row("Now", f"refused: {it.answer}", width, fg="red")
-    elif it.retry_from:
-        yield from _row("Now", "let in; mail that is new is put off first (greylisting)", width, fg="yellow")
+    elif it.invalid_helo:
+        protocol = it.index.policy.replies.protocol
+        words = f"let in; its mail is refused: {protocol}: invalid HELO"
+        yield from _row("Now", words, width, fg="yellow")
+    elif it.put_off_s:
+        words = f"let in; new mail is put off first (greylist), {it.put_off_s} s"
+        yield from _row("Now", words, width, fg="yellow")
     else:
         yield from _row("Now", "let in", width, fg="green")
     for stands in it.stands:
         yield from _block(stands, it.at, width)
     source = f"[[networks]] {standing.network}" if standing.network else "[limits]"
+    for name, keys in it.schedules.items():
+        source += f" with [[schedules]] {name} ({', '.join(keys)})"
     yield from _row(
         "Limits",
         f"from {source}: {limits.concurrent_connections} connections at a time; a minute, "
@@ -157,6 +88,10 @@ def _shown(it: Explained, width: int) -> Iterator[str]:
     for module, words in modules(it.index, it.address, it.at).items():
         yield from _row(f"  {module}", words, width)
     yield from _row("Last 24 h", _seen(it), width)
+    for number, decision in enumerate(it.lately.decisions):
+        yield from _row("" if number else "  decided", _decided(decision), width)
+    for number, refused in enumerate(it.lately.refused):
+        yield from _row("" if number else "  answered", _answered(refused), width)
     yield ""
     yield "What to know" if it.findings else "Nothing else to know."
     for finding in it.findings:
@@ -215,6 +150,24 @@ def _seen(it: Explained) -> str:
     return words + names
 
 
+def _decided(decision: Decision) -> str:
+    at, ends = moment(decision.at).removesuffix(" UTC"), "until the entry is removed"
+    if decision.action == "release":
+        said = ascii(decision.evidence.note)[1:-1]
+        why_released = f"{decision.reason or decision.rule}{f' {said}' if said else ''}"
+        return f"{at} released: {why_released}"
+    if decision.until is not None:
+        ends = f"until {moment(decision.until).removesuffix(' UTC')}"
+    how = "in shadow, refused nobody: " if decision.shadow else ""
+    return f"{at} {how}{decision.trigger} block {ends}: {why(decision)}"
+
+
+def _answered(refused: Refused) -> str:
+    times = f", {refused.count} times" if refused.count > 1 else ""
+    at = moment(refused.last).removesuffix(" UTC")
+    return f"{at} {refused.code}{times}: {ascii(refused.detail)[1:-1][:_MAX_DETAIL]}"
+
+
 def _as_json(it: Explained) -> dict[str, Any]:
     standing = it.index.standing(it.address)
     limits = {name: getattr(standing.limits, name) for name in standing.limits.__struct_fields__}
@@ -238,7 +191,7 @@ def _as_json(it: Explained) -> dict[str, Any]:
             }
             for stands in it.stands
         ],
-        "limits": {"from": standing.network or "limits", **limits},
+        "limits": {"from": standing.network or "limits", "schedules": it.schedules, **limits},
         "modules": modules(it.index, it.address, it.at),
         "last_24_h": None
         if it.known is None
@@ -249,6 +202,23 @@ def _as_json(it: Explained) -> dict[str, Any]:
             "refusals": it.known.refusals,
             "last": rfc3339(it.known.last),
         },
+        "decided": [
+            {
+                "at": rfc3339(one.at),
+                "until": rfc3339(one.until) if one.until else None,
+                "action": one.action,
+                "trigger": one.trigger,
+                "rule": one.rule,
+                "shadow": one.shadow,
+                "why": why(one),
+            }
+            for one in it.lately.decisions
+        ],
+        "answered": [
+            {"code": one.code, "text": one.detail, "count": one.count, "last": rfc3339(one.last)}
+            for one in it.lately.refused
+        ],
+        "put_off_s": it.put_off_s or None,
         "greylisted": [rfc3339(at) for at in it.retry_from],
         "findings": [{"what": one.what, "command": it.command(one) or None} for one in it.findings],
     }

@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+import shlex
 from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
 from streams.cli.options import (
+    data_option,
     load_policy,
     metrics_option,
     policy_option,
@@ -18,6 +21,7 @@ from streams.cli.options import (
     start_logging,
     status_option,
 )
+from streams.cli.reach import reach
 from streams.errors import UnavailableError, UsageError
 from streams.model.client import Address, parse_address
 from streams.model.policy import Policy
@@ -71,15 +75,17 @@ def reputation(
 
 @reputation.command()
 @click.argument("address")
+@data_option
 @policy_option
 @_json_option
-@click.pass_obj
-def look(outer_file: Path | None, address: str, policy_file: Path | None, as_json: bool) -> None:
+@click.pass_context
+def look(context: click.Context, address: str, data: Path, policy_file: Path | None, as_json: bool) -> None:
     """Look ADDRESS up in all zones now: those of --policy, or else of the policy in force.
 
     Exit code 4: a zone gave no answer that counts.
     """
-    policy = _with_zones(policy_file or outer_file)
+    file = policy_file or context.obj
+    policy = _with_zones(file, data)
     found = asyncio.run(_look(policy, parse_address(address)))
     if as_json:
         click.echo(json.dumps({"address": parse_address(address), "zones": found}))
@@ -97,19 +103,23 @@ def look(outer_file: Path | None, address: str, policy_file: Path | None, as_jso
         verdict = "refused" if weight >= threshold else "let through"
         console.print(f"{address}: weight {weight} of {threshold}: {verdict}, unless exempt")
     if any(row["trouble"] for row in found):
-        raise UnavailableError("not every zone answered", try_next="goaway reputation zones")
+        raise UnavailableError(
+            "not every zone answered", try_next=f"goaway reputation zones{_same(context, file, data)}"
+        )
 
 
 @reputation.command()
+@data_option
 @policy_option
 @_json_option
-@click.pass_obj
-def zones(outer_file: Path | None, policy_file: Path | None, as_json: bool) -> None:
+@click.pass_context
+def zones(context: click.Context, data: Path, policy_file: Path | None, as_json: bool) -> None:
     """Test each zone now: 127.0.0.2 must be listed, 127.0.0.1 must not.
 
     Exit code 4: a zone is out.
     """
-    policy = _with_zones(policy_file or outer_file)
+    file = policy_file or context.obj
+    policy = _with_zones(file, data)
     found = asyncio.run(_zones(policy))
     if as_json:
         click.echo(json.dumps(found))
@@ -119,12 +129,22 @@ def zones(outer_file: Path | None, policy_file: Path | None, as_json: bool) -> N
             table.add_row(row["zone"], row["name"], row["state"], row["why"], row["advice"])
         Console().print(table)
     if any(row["state"] == "out" for row in found):
-        raise UnavailableError("a zone is out", try_next="goaway reputation look 127.0.0.2")
+        raise UnavailableError(
+            "a zone is out", try_next=f"goaway reputation look 127.0.0.2{_same(context, file, data)}"
+        )
 
 
-def _with_zones(file: Path | None) -> Policy:
+def _same(context: click.Context, file: Path | None, data: Path) -> str:
+    """The flags by which another command asks the same zones."""
+    if file is not None:
+        return f" --policy {shlex.quote(str(file))}"
+    given = context.get_parameter_source("data") == ParameterSource.COMMANDLINE
+    return f" --data {shlex.quote(str(data))}" if given else ""
+
+
+def _with_zones(file: Path | None, data: Path) -> Policy:
     """The file's policy, or else the one in force."""
-    policy = load_policy(file) if file is not None else _in_force()
+    policy = load_policy(file) if file is not None else _in_force(data)
     if not any(zone.enabled for zone in policy.zones):
         raise UsageError(
             "the policy has no zone that is enabled", try_next="add [[zones]], or name a file with --policy"
@@ -132,10 +152,10 @@ def _with_zones(file: Path | None) -> Policy:
     return policy
 
 
-def _in_force() -> Policy:
+def _in_force(data: Path) -> Policy:
     from streams.policy_follower import PolicyFollower
 
-    follower = PolicyFollower(settings().kafka, Policy())
+    follower = PolicyFollower(reach(data).kafka, Policy())
     follower.start()
     try:
         if not follower.wait_until_caught_up(_POLICY_S):

@@ -3,19 +3,26 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import click
 from rich.console import Console
 
 from streams.cli.options import data_option, now, settings
 from streams.cli.reach import place_of
-from streams.cli.screen import overview
+from streams.cli.screen import overview, standing
 from streams.embedded.up.plan import Part
 from streams.embedded.up.refusals import recent
 from streams.errors import GoawayError
 from streams.kafka import partition_counts
+from streams.model.decision import Decision
 from streams.model.instant import rfc3339
+from streams.model.policy import Policy
+from streams.model.standing import PolicyIndex
+from streams.policy_follower import PolicyFollower
 from streams.status import read_status
+
+_LATEST: Final = 10
 
 
 @click.command()
@@ -36,11 +43,20 @@ def status(data: Path, as_json: bool) -> None:
         note = "" if facts else "said nothing for 10 s"
         parts.append(Part(file.stem, "runs" if facts else "ended", pid, 0, facts or {}, note))
     trouble: GoawayError | None = None
+    decisions, at = list[Decision](), now()
+    index: PolicyIndex | None = None
     try:
         partition_counts(kafka, timeout_s=3)
-        decisions = recent(kafka, 10)
+        follower = PolicyFollower(kafka, Policy())
+        follower.start()
+        try:
+            decisions = recent(kafka, _LATEST)
+            if follower.current[0]:  # else the stages go by their file, which is not known here
+                index = follower.current[1]
+        finally:
+            follower.stop()
     except GoawayError as error:
-        trouble, decisions = error, []
+        trouble = error
     if as_json:
         click.echo(
             json.dumps(
@@ -56,6 +72,8 @@ def status(data: Path, as_json: bool) -> None:
                             "rule": one.rule,
                             "code": one.code,
                             "reason": one.reason,
+                            "shadow": one.shadow,
+                            "refuses": not standing(one, index, at),
                         }
                         for one in decisions
                     ],
@@ -66,6 +84,15 @@ def status(data: Path, as_json: bool) -> None:
         hint = (
             "no stage reports here: goaway up, or --data DIR" if not parts else f"Kafka at {kafka.bootstrap}"
         )
-        Console().print(overview(parts, decisions, total=len(decisions), now=now(), hints=[hint]))
+        shown = overview(
+            parts,
+            decisions,
+            counted=f"the latest {_LATEST}" if len(decisions) == _LATEST else str(len(decisions)),
+            index=index,
+            now=at,
+            hints=[hint],
+            trouble=f"Kafka at {kafka.bootstrap} does not answer" if trouble else "",
+        )
+        Console().print(shown)
     if trouble is not None:
         raise trouble

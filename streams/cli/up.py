@@ -1,6 +1,7 @@
 """`goaway up`: run everything on this machine, watch over it, show it."""
 
 import errno
+import logging
 import os
 import threading
 import time
@@ -29,6 +30,8 @@ from streams.embedded.up.plan import Part, Plan
 from streams.embedded.up.refusals import Refusals
 from streams.errors import UsageError
 from streams.holding import sole_owner
+from streams.model.policy import Policy
+from streams.policy_follower import PolicyFollower
 
 if TYPE_CHECKING:
     from streams.metrics import Said
@@ -107,7 +110,7 @@ def up(
     Broker and ClickHouse are embedded unless you name your own. Stops cleanly on Ctrl-C and SIGTERM.
     """
     start_logging("WARNING")
-    load_policy(policy_file)  # a policy that cannot be used is said now, not by five stages
+    policy = load_policy(policy_file)  # one that cannot be used is said now, not by five stages
     if workers > partitions:
         raise UsageError(
             f"{workers} workers share {partitions} partitions", try_next=f"--partitions {workers}"
@@ -129,11 +132,15 @@ def up(
     )
     stop = stop_on_signals()
     with sole_owner(data, taken="another goaway up runs on", flag="--data"):
-        _run(plan, stop, time.monotonic() + stop_after if stop_after else None, metrics_listen)
+        _run(plan, policy, stop, time.monotonic() + stop_after if stop_after else None, metrics_listen)
 
 
 def _run(
-    plan: Plan, stop: threading.Event, deadline: float | None, metrics_listen: tuple[str, int] | None
+    plan: Plan,
+    policy: Policy,
+    stop: threading.Event,
+    deadline: float | None,
+    metrics_listen: tuple[str, int] | None,
 ) -> None:
     console = Console()
     said: list[str] = []
@@ -147,6 +154,7 @@ def _run(
 
     pipeline = Pipeline(plan, settings(), say=say)
     refusals: Refusals | None = None
+    follower: PolicyFollower | None = None
     if metrics_listen is not None:
         from streams.metrics import serve
 
@@ -157,18 +165,20 @@ def _run(
         pipeline.start()
         refusals = Refusals(pipeline.kafka)
         refusals.start()
+        logging.getLogger("streams.policy_follower").setLevel(logging.ERROR)  # the stages say it themselves
+        follower = PolicyFollower(pipeline.kafka, policy)
+        follower.start()
         shown = 0
         with Live(console=console, auto_refresh=False) as live:
             while not stop.wait(TEND_S) and (deadline is None or time.monotonic() < deadline):
                 pipeline.tend()
                 if plain:
                     for decision in refusals.since(shown):
-                        click.echo(refusal_line(decision))
+                        click.echo(refusal_line(decision, follower.current[1].policy.replies))
                     shown = refusals.seen
                 else:
-                    live.update(
-                        _fitting(console, pipeline, refusals, [*said[-3:], *hints(plan)]), refresh=True
-                    )
+                    hinted = [*said[-3:], *hints(plan)]
+                    live.update(_fitting(console, pipeline, refusals, follower, hinted), refresh=True)
     except OSError as error:
         if error.errno != errno.EIO:
             raise
@@ -178,6 +188,8 @@ def _run(
             click.echo("stopping…" if plain else "\nStopping…")
         if refusals is not None:
             refusals.stop()
+        if follower is not None:
+            follower.stop()
         pipeline.stop()
         with suppress(OSError):
             click.echo("stopped; what was stored is in " + str(plan.data))
@@ -190,9 +202,12 @@ def _said(part: Part) -> "Said":
     return Said(part.name, part.state in ("runs", "done"), part.facts, part.restarts, part.pid)
 
 
-def _fitting(console: Console, pipeline: Pipeline, refusals: Refusals, hinted: list[str]) -> RenderableType:
+def _fitting(
+    console: Console, pipeline: Pipeline, refusals: Refusals, follower: PolicyFollower, hinted: list[str]
+) -> RenderableType:
     """The screen with as many refusals, and then hints, as the terminal has lines for."""
     shown: RenderableType = ""
+    away = "Kafka does not answer" if follower.state == "away" and not refusals.seen else ""
     for rows, said in (
         (12, hinted),
         (8, hinted),
@@ -205,7 +220,9 @@ def _fitting(console: Console, pipeline: Pipeline, refusals: Refusals, hinted: l
         shown = overview(
             pipeline.parts(),
             refusals.latest(rows),
-            total=refusals.seen,
+            counted=f"{refusals.refused} so far",
+            index=follower.current[1],
+            trouble=away,
             now=now(),
             hints=said,
             width=console.width,

@@ -21,7 +21,7 @@ from streams.engine.treatment import (
 )
 from streams.model.client import Address, Network, shown
 from streams.model.decision import Decision, LimitWarning
-from streams.model.policy import MODULE_OF, MODULES
+from streams.model.policy import MODULE_OF, MODULES, Module
 from streams.model.standing import PolicyIndex, Standing
 
 __all__ = ["Finding", "Stands", "findings", "modules", "standing_decisions"]
@@ -70,7 +70,10 @@ def findings(
         found += _of_block(index, standing, address, it, now)
     found += _greylisted(index, address, decisions, now)
     found += _suspensions(index, now)
-    found += _unlike_neighbours(index, standing, address, now)
+    concerned = [MODULE_OF[it.decision.trigger] for it in stands if not it.lifted_by] or list(MODULES)
+    for module in concerned:
+        found += _ended(standing, module, now)
+        found += _unlike_neighbours(index, standing, module, address, now)
     found += _private(index, standing, address)
     found += _trouble(index, standing, address, trouble or {}, now)
     return found
@@ -144,31 +147,49 @@ def _suspensions(index: PolicyIndex, now: int) -> list[Finding]:
     return found
 
 
-def _unlike_neighbours(index: PolicyIndex, standing: Standing, address: Address, now: int) -> list[Finding]:
+def _ended(standing: Standing, module: Module, now: int) -> list[Finding]:
+    """The latest exemption that let the address alone until it ended by itself."""
+    ended = [it for it in standing.exemptions if it.module == module and it.expires and it.expires <= now]
+    if not ended or exemption_of(standing, module, now) is not None:
+        return []
+    last = max(ended, key=lambda it: it.expires or 0)
+    words = (
+        f"{shown(last.network)} was exempt from {module}{noted(last.note)}, but that entry ended at "
+        f"{moment(last.expires or 0)}. To have it again"
+    )
+    return [Finding(words, f"goaway exempt {module} {shown(last.network)}")]
+
+
+def _unlike_neighbours(
+    index: PolicyIndex, standing: Standing, module: Module, address: Address, now: int
+) -> list[Finding]:
     """An entry for one address next to this one, where a network may have been meant."""
+    if exemption_of(standing, module, now) is not None:
+        return []
     ip = ip_address(address)
     around: Network = ip_network(
         f"{address}/{_NEIGHBOURS_IPV4 if ip.version == 4 else _NEIGHBOURS_IPV6}", strict=False
     )
-    found = []
-    for module in MODULES:
-        if exemption_of(standing, module, now) is not None:
-            continue
-        near = [
+    near = next(
+        (
             entry
             for entry in index.policy.exemptions
             if entry.module == module
             and entry.network.version == ip.version
             and entry.network.prefixlen == entry.network.max_prefixlen
             and entry.network.network_address in around
-        ]
-        if near:
-            words = (
-                f"{shown(near[0].network)} is exempt from {module}{noted(near[0].note)}, a single address: "
-                f"it does not cover {address}"
-            )
-            found.append(Finding(words, f"goaway exempt {module} {around}"))
-    return found
+            and entry.network.network_address != ip
+            and (entry.expires is None or now < entry.expires)
+        ),
+        None,
+    )
+    if near is None:
+        return []
+    words = (
+        f"{shown(near.network)} is exempt from {module}{noted(near.note)}, a single address: "
+        f"it does not cover {address}"
+    )
+    return [Finding(words, f"goaway exempt {module} {around}")]
 
 
 def _private(index: PolicyIndex, standing: Standing, address: Address) -> list[Finding]:

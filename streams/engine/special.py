@@ -12,6 +12,9 @@ from streams.model.decision import Evidence, Trigger
 from streams.model.event import Event
 from streams.model.standing import PolicyIndex
 
+_RELEASED: Final[tuple[Trigger, ...]] = ("rate", "reputation", "greylist", "protocol")
+"""Triggers of which something is remembered, in order of precedence."""
+
 
 def deferred(index: PolicyIndex, state: State, event: Event, recorded: Recorded) -> list[Outcome]:
     """An attempt that the shim put off: no request is counted (mission.md, R1)."""
@@ -83,18 +86,12 @@ def _known(index: PolicyIndex, state: State, event: Event, recorded: Recorded) -
 
 
 def _forget(index: PolicyIndex, state: State, event: Event, recorded: Recorded) -> list[Outcome]:
-    """An administrator has all dropped that is remembered of the client (mission.md, R10)."""
-    client = state.known(event.client, event.at)
-    if client is None:
-        return []
-    record, now = client.record, client.clock
-    standing: list[Trigger] = ["rate"] if client.block_end > now else []
-    if record is not None:
-        standing += [it for it, end in sorted(record.blocks.items()) if end > now and it != "greylist"]
-        # where nothing refuses, the release of this trigger tells a restarted worker of the rest
-        remembered = record.attempts(now) or max(record.learnt, *record.shadows.values(), 0) > now
-        if remembered or record.blocks.get("greylist", 0) > now:
-            standing.append("greylist")
+    """An administrator has all dropped that is remembered of the client (mission.md, R10).
+
+    Every trigger is released, whatever is known here: a shim may hold what this worker has not, since it
+    outlives a broker that lost its memory, and remembers first attempts by itself.
+    """
+    client = state.client(event.client, event.at)
     releases: list[Outcome] = [
         decision(
             index,
@@ -102,13 +99,13 @@ def _forget(index: PolicyIndex, state: State, event: Event, recorded: Recorded) 
             event,
             trigger,
             FORGOTTEN,
-            until=now,
+            until=client.clock,
             code=0,
             reason="dropped by an administrator",
             evidence=Evidence(note=event.detail[:256]),
             action="release",
         )
-        for trigger in standing
+        for trigger in _RELEASED
     ]
     state.forget(client)
     return releases if recorded is None else []

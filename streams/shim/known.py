@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from streams.engine.taking import FORGOTTEN
 from streams.model.client import Client
 from streams.model.decision import Decision
 from streams.shim.greylist import GreylistMemory
@@ -27,7 +28,7 @@ class Known:
         if decision.trigger == "greylist":
             self.greylist.take(decision, now)
         self.table.apply(decision, now)
-        if decision.trigger == VERDICT:
+        if decision.trigger == VERDICT and decision.rule != FORGOTTEN:
             self.verdicts += 1
             self.waiting.arrived(decision.client)
 

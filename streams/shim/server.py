@@ -89,8 +89,8 @@ class PolicyConnection(asyncio.Protocol):
         if len(service.open) >= service.max_connections:
             if service.counts.turned_away % 1000 == 0:
                 _log.warning(
-                    "%d connections are open, so more are closed unread: raise --max-connections or lower "
-                    "Postfix's smtpd process limit",
+                    "%d connections are open, the most of one shim, so more are closed unread and Postfix's "
+                    "default_action answers: lower its default_process_limit, or start another goaway shim",
                     service.max_connections,
                 )
             service.counts.turned_away += 1

@@ -12,11 +12,11 @@ def is_helo_name(name: str) -> bool:
     """Whether it is a domain or an address literal (RFC 5321, 4.1.1.1, 4.1.2 and 4.1.3).
 
     A bare address is neither: literals stand in brackets, and no top-level domain is a number. As Postfix
-    does, an underscore is let pass: many a Windows server has one in its name.
+    does, an underscore is let pass: many a Windows server has one in its name; and one dot at the end.
     """
     if name.startswith("[") and name.endswith("]"):
         return _is_literal(name[1:-1])
-    labels = name.split(".")
+    labels = name.removesuffix(".").split(".")
     return len(name) <= _MAX_NAME and all(map(_LABEL, labels)) and not labels[-1].isdigit()
 
 

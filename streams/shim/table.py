@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from streams.engine.taking import FORGOTTEN
 from streams.model.client import Client
 from streams.model.decision import Decision, Trigger
 
@@ -61,9 +62,10 @@ class DecisionTable:
         return self._by_client.get(client, ())
 
     def known(self, client: Client, trigger: Trigger, now: int) -> bool:
-        """Whether anything of this trigger is held that has not ended: a block, a `pass`, a release."""
+        """Whether anything of this trigger is held that has not ended: a block, a `pass`, a release; not
+        where an administrator had it dropped."""
         held = self._known(client, trigger)
-        return held is not None and now < held.ends
+        return held is not None and now < held.ends and held.rule != FORGOTTEN
 
     def apply(self, decision: Decision, now: int) -> None:
         """Take a decision in. Of one (trigger, client) the one with the latest `at` holds, whatever the

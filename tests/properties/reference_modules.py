@@ -268,30 +268,22 @@ def violated(reference: Reference, event: Event) -> Said | None:
     ]
 
 
-def forget(reference: Reference, event: Event) -> Said | None:
+def forget(reference: Reference, event: Event) -> Said:
     """An administrator has all dropped but that an entry of the block list is on record."""
-    history = reference.known(event)
-    if history is None:
-        return None
-    now = history.clock
-    ended = ["rate"] if history.blocks and now < history.blocks[-1][1] else []
-    ended += [it for it in ("protocol", "reputation") if now < history.stands.get(it, 0)]
-    rest = [history.learnt, history.stands.get("greylist", 0), *history.spoken.values()]
-    if firsts_of(history) or now < max(rest):
-        ended.append("greylist")
-    reference.clients[event.client] = History(now, listed=history.listed)
+    history = reference.client(event)
+    reference.clients[event.client] = History(history.clock, listed=history.listed)
     return [
         reference.say(
             event,
             history,
             trigger,
             "forgotten",
-            until=now,
+            until=history.clock,
             reason="dropped by an administrator",
             evidence=Evidence(note=event.detail[:256]),
             action="release",
         )
-        for trigger in ended
+        for trigger in ("rate", "reputation", "greylist", "protocol")
     ]
 
 

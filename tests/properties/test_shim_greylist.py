@@ -38,11 +38,16 @@ class _Reference:
     """Client → told at, until, groups."""
     retried: dict[tuple[str, str], int] = field(default_factory=dict)
     """Pool and address whose retry passed → until."""
+    forgotten: dict[str, int] = field(default_factory=dict)
+    """Network → when an administrator had all dropped."""
 
-    def _begin(self, key: _Known, now: int) -> int | None:
-        """When the attempt began that a retry now would be a retry of."""
+    def _begin(self, key: _Known, network: str, now: int) -> int | None:
+        """When the attempt began that a retry now from this network would be a retry of."""
         begun = [at for known, at in self.firsts if known == key]
-        return begun[-1] if begun and now - begun[-1] < POLICY.retry_window_s else None
+        return begun[-1] if begun and self._counts(begun[-1], network, now) else None
+
+    def _counts(self, at: int, network: str, now: int) -> bool:
+        return now - at < POLICY.retry_window_s and at > self.forgotten.get(network, -1)
 
     def attempt(self, address: str, pool: str, mail: tuple[str, str], now: int) -> int:
         """Seconds to wait; 0: it passes."""
@@ -59,7 +64,7 @@ class _Reference:
         if pools and len(vouch) >= POLICY.pool_clients:
             return 0
         keys = [(greylist_triplet(*mail), group) for group in (network, *pools)]
-        begun = [at for key in keys if (at := self._begin(key, now)) is not None]
+        begun = [at for key in keys if (at := self._begin(key, network, now)) is not None]
         if begun:
             left = max(0, min(begun) + POLICY.delay_s - now)
             if pools and not left:
@@ -69,11 +74,19 @@ class _Reference:
         return POLICY.delay_s
 
     def defer(self, address: str, pool: str, mail: tuple[str, str], at: int, now: int) -> None:
+        network = _groups(address, pool)[0]
         for group in _groups(address, pool):
             key = (greylist_triplet(*mail), group)
-            begun = self._begin(key, now)
-            if now - at < POLICY.retry_window_s and (begun is None or at < begun):
+            begun = self._begin(key, network, now)
+            if self._counts(at, network, now) and (begun is None or at < begun):
                 self.firsts.append((key, at))
+
+    def forget(self, address: str, at: int) -> None:
+        network = _groups(address, "")[0]
+        self.forgotten[network] = max(at, self.forgotten.get(network, -1))
+        for group, who in list(self.retried):
+            if who == address:
+                del self.retried[group, who]
 
     def tell(self, action: str, address: str, pool: str, at: int, now: int) -> None:
         known = self.passes.get(address)
@@ -90,7 +103,8 @@ def _decision(action: str, address: str, pool: str, mail: tuple[str, str], at: i
     made = decision("greylist", address, at * _S, (at + lasts) * _S)
     return replace(
         made,
-        action=action,
+        action="release" if action == "forgotten" else action,
+        rule=action,
         address=Address(address),
         client=Client(address),
         pool=pool,
@@ -100,9 +114,7 @@ def _decision(action: str, address: str, pool: str, mail: tuple[str, str], at: i
 
 _steps = st.tuples(
     st.integers(0, 15),
-    st.sampled_from(
-        ["attempt", "attempt", "attempt", "defer", "defer", "pass", "pass", "release", "block", "purge"]
-    ),
+    st.sampled_from([*3 * ["attempt"], *2 * ["defer", "pass"], "release", "forgotten", "block", "purge"]),
     st.sampled_from(_ADDRESSES),
     st.sampled_from(_POOLS),
     st.sampled_from(_MAILS),
@@ -131,6 +143,8 @@ def test_the_memory_is_the_list(
                 if what == "defer":
                     reference.defer(address, pool, mail, at, now)
                 else:
+                    if what == "forgotten":
+                        reference.forget(address, at)
                     reference.tell(what, address, pool, at, now)
     live = [it for it in reference.passes.values() if now < it[1]]
     assert memory.learnt >= len(live)

@@ -102,6 +102,26 @@ def test_a_single_address_where_a_network_was_meant() -> None:
     ) in found
 
 
+def test_an_entry_that_ended_is_said_to_have_ended_and_no_neighbour_s() -> None:
+    ended = exemption("rate", ADDRESS, "partner") + "expires = 2023-03-13T22:00:00Z\n"
+    words = (
+        "203.0.113.9 was exempt from rate (partner), but that entry ended at 2023-03-13 22:00:00 UTC. "
+        "To have it again"
+    )
+    assert advice(ended) == [(words, "goaway exempt rate 203.0.113.9")]
+    assert advice(ended, address="203.0.113.10") == []
+    again = ended + exemption("rate", "203.0.113.0/24")
+    assert advice(again) == [], "another entry covers it"
+
+
+def test_what_refuses_is_not_mended_by_an_entry_of_another_module() -> None:
+    near = exemption("rate", "203.0.113.8") + exemption("dnsbl", "203.0.113.8") + ZONE
+    listed = block("reputation", "zen.example.org", reason="IP listed in DNSBL: [Zen]")
+    hints = [command for command in commands(advice(near, listed)) if command.endswith("/24")]
+    assert hints == ["goaway exempt dnsbl 203.0.113.0/24"]
+    assert len(advice(near)) == 2, "where nothing refuses, each may be what was meant"
+
+
 def test_an_exempt_network_has_no_such_finding() -> None:
     assert not any("single address" in what for what, _ in advice(exemption("rate", "203.0.113.0/28")))
 

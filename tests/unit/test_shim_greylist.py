@@ -156,6 +156,51 @@ def test_who_is_forgotten_or_blocked_is_learnt_no_longer(action: Action) -> None
     assert attempt(memory, 31) == (True, 0)
 
 
+def forgotten(address: str, seconds: float) -> Decision:
+    """What the worker says of each trigger when an administrator has a client forgotten."""
+    return replace(told("release", address, seconds, seconds), rule="forgotten")
+
+
+def test_who_is_forgotten_waits_the_whole_delay_again() -> None:
+    memory = GreylistMemory(POLICY)
+    assert attempt(memory, 0) == attempt(memory, 0, "198.51.100.1") == (False, 600)
+    memory.take(forgotten("192.0.2.1", 200), at(201))
+    assert attempt(memory, 300) == (False, 600), "not the 300 s that were left"
+    memory.take(told("defer", "192.0.2.1", 0, 14_400), at(301))
+    memory.take(forgotten("192.0.2.1", 200), at(302))
+    assert attempt(memory, 899) == (False, 1), "read again, in any order, it changes nothing"
+    assert attempt(memory, 600, "198.51.100.1") == (True, 0), "others are not touched"
+    assert attempt(memory, 900) == (True, 0)
+    memory.take(forgotten("192.0.2.1", 901), at(901))
+    assert attempt(memory, 902) == (False, 600), "its retry that passed is forgotten too"
+
+
+def test_a_release_from_a_clock_that_is_ahead_does_not_put_off_for_ever() -> None:
+    memory = GreylistMemory(POLICY)
+    memory.take(forgotten("192.0.2.1", 5000), at(10))
+    assert attempt(memory, 11) == (False, 600)
+    assert attempt(memory, 611) == (True, 0)
+
+
+def test_the_retries_of_who_is_forgotten_no_longer_vouch_for_its_pool() -> None:
+    memory = GreylistMemory(replace(POLICY, pool_clients=1))
+    other = ("new@example.org", "x@example.com")
+    attempt(memory, 0, pool="example.org")
+    assert attempt(memory, 600, pool="example.org") == (True, 0)
+    memory.take(forgotten("192.0.2.1", 700), at(700))
+    assert attempt(memory, 701, "198.51.100.1", "example.org", other) == (False, 600)
+
+
+def test_what_was_forgotten_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.shim.greylist.MAX_FORGOTTEN", 2)
+    memory = GreylistMemory(POLICY)
+    for number in range(4):
+        memory.take(forgotten(f"192.0.{number}.1", number), at(number))
+    assert len(memory._forgotten) == 2
+    memory.purge(at(14_403))
+    assert not memory._forgotten
+
+
 def test_a_pool_passes_once_so_many_of_its_clients_are_learnt() -> None:
     memory = GreylistMemory(POLICY)
     for number in (1, 1, 2):

@@ -291,7 +291,7 @@ def test_a_verdict_is_awaited_only_where_it_would_count() -> None:
     [
         "mail.example.org", "localhost", "WIN_SERVER.local", "a-b.c", "x" * 63 + ".org",
         "xn--bcher-kva.example", "[192.0.2.1]", "[IPv6:2001:db8::1]", "[ipv6:::1]", "1.2.3.4.example",
-        "127.0.0.1.com",
+        "127.0.0.1.com", "mail.example.org.", "localhost.",
     ],
 )  # fmt: skip
 def test_helo_names(name: str) -> None:
@@ -302,8 +302,8 @@ def test_helo_names(name: str) -> None:
     "name",
     [
         "192.0.2.1", "2001:db8::1", "[192.0.2]", "[::1]", "[IPv6:192.0.2.1]", "[IPv6:fe80::1%eth0]", "[]",
-        "[a", "a b", "a..b", ".", "a.", ".a", "-a.org", "a-.org", "mail.example.org\n", "bücher.example",
-        "x" * 64,
+        "[a", "a b", "a..b", ".", "a..", ".a", "192.0.2.1.", "-a.org", "a-.org", "mail.example.org\n",
+        "bücher.example", "x" * 64,
         ".".join(["x" * 60] * 5), "a@b", "<a>", "123", "٣.example",
     ],
 )  # fmt: skip

@@ -58,7 +58,13 @@ class _Shim:
         await self.server.stop()
 
     def tell(
-        self, client: str = CLIENT, *, action: str = "block", trigger: str = "reputation", for_s: float = 60
+        self,
+        client: str = CLIENT,
+        *,
+        action: str = "block",
+        trigger: str = "reputation",
+        rule: str = "zen.example.org",
+        for_s: float = 60,
     ) -> None:
         """Take a decision in, in another thread."""
         now = wall_clock()
@@ -66,7 +72,7 @@ class _Shim:
             decision("rate", client, now, now + int(for_s * 1e6), "listed"),
             action=action,
             trigger=trigger,
-            rule="zen.example.org",
+            rule=rule,
         )
         thread = threading.Thread(target=self.known.take, args=(made, now))
         thread.start()
@@ -107,6 +113,22 @@ def test_the_answer_comes_with_the_verdict(action: str, answer: bytes) -> None:
         assert took < 1.5
         assert (await shim.ask())[0] == answer
         assert shim.waiting.started == 1, "whose verdict is known is not waited for"
+
+    _run(POLICY, test)
+
+
+def test_who_is_forgotten_is_waited_for_afresh() -> None:
+    async def test(shim: _Shim) -> None:
+        shim.tell(action="pass")
+        assert (await shim.ask())[0] == DUNNO
+        shim.tell(action="release", rule="forgotten", for_s=0)
+        waiting = asyncio.create_task(shim.ask())
+        await shim.until_waiting()
+        shim.tell(action="release", rule="forgotten", for_s=0)
+        await asyncio.sleep(0.05)
+        assert not waiting.done(), "that is no verdict"
+        shim.tell()
+        assert (await waiting)[0] == REFUSED
 
     _run(POLICY, test)
 

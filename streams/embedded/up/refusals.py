@@ -1,4 +1,4 @@
-"""The latest decisions, for a person to look at: follows `smtp.decisions` beside the shim."""
+"""The latest blocks, for a person to look at: follows `smtp.decisions` beside the shim."""
 
 import logging
 import threading
@@ -7,6 +7,7 @@ from collections import deque
 from typing import Final
 
 from confluent_kafka import KafkaException, TopicPartition
+from msgspec.structs import replace
 
 from streams.config import KafkaSettings
 from streams.errors import InvalidValueError
@@ -20,7 +21,8 @@ _log = logging.getLogger(__name__)
 
 
 class Refusals(threading.Thread):
-    """Keeps the last decisions by time; `latest` is safe to read from any thread."""
+    """Keeps the last blocks by time, each with the end that it has come to; `latest` is safe to read from any
+    thread."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         super().__init__(name="refusals", daemon=True)
@@ -30,7 +32,9 @@ class Refusals(threading.Thread):
         self._stop = threading.Event()
         self._trouble = threading.Event()
         self.seen = 0
-        """Distinct decisions so far."""
+        """Distinct blocks so far, those in shadow too."""
+        self.refused = 0
+        """Of these, those not in shadow."""
 
     def run(self) -> None:
         """Follow until `stop`; a broker that is away or starts anew is waited for."""
@@ -88,12 +92,24 @@ class Refusals(threading.Thread):
             decision = decode_decision(value)
         except InvalidValueError:
             return
-        if decision.id not in self._ids and decision.action == "block":
+        if decision.action == "release":
+            self._release(decision)
+        elif decision.id not in self._ids and decision.action == "block":
             if len(self._ids) > 100 * KEPT:
                 self._ids = {kept.id for kept in self._kept}
             self._ids.add(decision.id)
             self._kept.append(decision)
             self.seen += 1
+            self.refused += not decision.shadow
+
+    def _release(self, release: Decision) -> None:
+        for place, kept in enumerate(self._kept):
+            if (
+                kept.key == release.key
+                and kept.at <= release.at
+                and (kept.until is None or kept.until > release.at)
+            ):
+                self._kept[place] = replace(kept, until=release.at)
 
 
 def recent(settings: KafkaSettings, count: int, *, wait_s: float = 2.0) -> list[Decision]:
