@@ -50,6 +50,10 @@ class Facts:
     """Why it was refused, by whomever, and how often; violations too. The commonest first."""
     blocks: int = 0
     """How often Goaway decided to refuse it, in shadow or not."""
+    delivered: int = 0
+    """Messages in other months, as far as these are stored; asked only of who delivered none in this one."""
+    delivered_last: str = ""
+    """The latest of those months: `2026-10`."""
 
     @property
     def connections(self) -> int:
@@ -94,6 +98,8 @@ def evidence(it: Facts) -> dict[str, Any]:
         found["commonest session"] = f"{it.sessions[0][0] or 'nothing logged'} ({it.sessions[0][1]} times)"
     if it.blocks:
         found["blocks"] = it.blocks
+    if it.delivered:
+        found["messages in other months"] = it.delivered
     if it.refused:
         found["refused"] = "; ".join(f"{why} ({count} times)" for why, count in it.refused[:3])
     return found

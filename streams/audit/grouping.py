@@ -36,6 +36,11 @@ class Grouping:
     network_v6: int = 48
 
     @property
+    def by_address(self) -> bool:
+        """Whether groups are addresses or networks."""
+        return self.by in ("client", "network")
+
+    @property
     def by_time(self) -> bool:
         """Whether groups are days or hours."""
         return self.by in ("day", "hour")
@@ -71,6 +76,17 @@ def within_sql(client: str, networks: Sequence[Network]) -> str:
         return "true"
     each = (f"startsWith({client}, '{opening}')" for opening in sorted(openings))
     return f"({' OR '.join(each)})"
+
+
+def inside_sql(client: str, networks: Sequence[Network]) -> str:
+    """What is true of exactly the clients that lie in one of these networks, by what their text says."""
+    ip = f"splitByChar('/', {client})[1]"
+    each = [
+        f"(isIPv{it.version}String({ip}) AND toIPv{it.version}OrDefault({ip})"
+        f" BETWEEN toIPv{it.version}('{it[0]}') AND toIPv{it.version}('{it[-1]}'))"
+        for it in networks
+    ]
+    return f"({within_sql(client, networks)} AND ({' OR '.join(each)}))"
 
 
 def _opening(network: Network) -> str:

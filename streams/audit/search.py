@@ -6,12 +6,19 @@ filters by (of refusals from a table of theirs that is in the order of time), th
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
 from typing import Final, Literal, TypeVar
 
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.hits import SPOKEN, Cursor, Hit, block_at, is_ours
-from streams.audit.stored import NO_CLIENTS_DOING, bounds, clients_holding, decisions_where, events_where
+from streams.audit.stored import (
+    MAPPED,
+    NO_CLIENTS_DOING,
+    bounds,
+    clients_holding,
+    decisions_where,
+    events_where,
+    holds_mapped,
+)
 from streams.model.client import Network
 from streams.model.decision import Decision
 from streams.model.event import Event
@@ -21,6 +28,7 @@ from streams.model.policy import Replies
 What = Literal["events", "decisions", "both"]
 Found = TypeVar("Found")
 
+_NO_V4: Final = f"NOT address BETWEEN toIPv6('{MAPPED[0]}') AND toIPv6('{MAPPED[-1]}')"
 _STANDING: Final = 100_000
 _DOUBLES: Final = 20
 """Room for lines that were shipped twice; where there are more, it is asked again for more."""
@@ -45,6 +53,8 @@ class Query:
     trigger: str = ""
     rule: str = ""
     host: str = ""
+    refused: bool = False
+    """Only what has a code of 400 or above."""
     before: Cursor | None = None
     limit: int = 50
 
@@ -89,6 +99,8 @@ def _shared(query: Query) -> _Conditions:
         )
     if query.codes:
         found.add("code IN %(codes)s", codes=query.codes)
+    if query.refused:
+        found.add("code >= 400")
     if query.host:
         found.add("host = %(host)s", host=query.host)
     if query.networks:
@@ -98,7 +110,8 @@ def _shared(query: Query) -> _Conditions:
         ranges = []
         for number, network in enumerate(query.networks):
             low, high = bounds(network)
-            ranges.append(f"address BETWEEN toIPv6(%(low{number})s) AND toIPv6(%(high{number})s)")
+            within = f"address BETWEEN toIPv6(%(low{number})s) AND toIPv6(%(high{number})s)"
+            ranges.append(f"({within} AND {_NO_V4})" if holds_mapped(network) else within)
             found.parameters |= {f"low{number}": low, f"high{number}": high}
         found.add(f"({' OR '.join(ranges)})")
     return found
@@ -110,13 +123,7 @@ def _events(clickhouse: ClickHouse, query: Query) -> list[Event]:
     if query.text:
         where.add("positionCaseInsensitiveUTF8(detail, %(text)s) > 0", text=query.text)
     if query.trigger:
-        where.add(
-            "code >= 400 AND multiSearchAny(detail, %(spoken)s)",
-            spoken=list(SPOKEN.get(query.trigger, ("",))),
-        )
-        before = takewhile(lambda it: it != query.trigger, SPOKEN)
-        if others := [text for it in before for text in SPOKEN[it]]:
-            where.add("NOT multiSearchAny(detail, %(others)s)", others=others)
+        where.add("code >= 400 AND trigger = %(trigger)s", trigger=query.trigger)
     for name in ("sender", "recipient"):
         wanted = getattr(query, name)
         if wanted:
@@ -159,7 +166,8 @@ def _newest(
 
 def _in_refusals(query: Query) -> bool:
     """Whether the table of refusals knows all that is asked, so that the way to the newest ones is short."""
-    refused = (query.trigger in SPOKEN or bool(query.codes)) and all(code >= 400 for code in query.codes)
+    refused = query.refused or query.trigger in SPOKEN or bool(query.codes)
+    refused = refused and all(code >= 400 for code in query.codes)
     return refused and not (query.text or query.networks or query.sender or query.recipient)
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from streams.audit.clickhouse import ClickHouse
-from streams.audit.grouping import DOMAIN, Grouping
+from streams.audit.grouping import DOMAIN, Grouping, inside_sql
 from streams.audit.peaks import peaks
-from streams.audit.stored import NO_CLIENTS_DOING
+from streams.audit.stored import NO_CLIENTS_DOING, clients_holding, keys_around
 from streams.errors import UsageError
+from streams.model.client import Network
 from streams.model.instant import MICROSECONDS, Instant, as_datetime
 
 COUNTERS: Final[dict[str, str]] = {
@@ -19,8 +20,8 @@ COUNTERS: Final[dict[str, str]] = {
     "recipients_refused": "countIf(code >= 400 AND recipient != '')",
     "bytes": "sumIf(size, kind = 'message')",
     "refusals": "countIf(code >= 400)",
-    "go_aways": "countIf(code >= 400 AND position(detail, 'Go away: ') > 0)",
-    "deferrals": "countIf(code = 451 AND position(detail, 'Go away: ') > 0)",
+    "go_aways": "countIf(trigger != '')",
+    "deferrals": "countIf(code = 451 AND trigger != '')",
     "violations": "countIf(kind = 'violation')",
     "logins": "countIf(kind = 'auth')",
     "login_failures": "countIf(kind = 'auth_failure')",
@@ -35,13 +36,16 @@ _CLIENTS: Final = "uniqExact(t.client)"
 PEAK_CONNECTIONS: Final = 1_000_000
 """Peaks are taken from single connections: of more than these they would take too long, and are not known."""
 _ORDER: Final = {"name": "name", "first": "first, name"}
+_BY_ADDRESS: Final = "toIPv6OrDefault(splitByChar('/', name)[1]), name"
+"""The order of clients and networks by name: IPv4 by its numbers, then IPv6."""
 
 
 @dataclass(frozen=True, slots=True)
 class Whose:
     """Whose doings are counted; empty is anybody's."""
 
-    clients: tuple[str, ...] = ()
+    networks: tuple[Network, ...] = ()
+    """Clients that lie in one of them, and those in which one of them lies."""
     host: str = ""
 
 
@@ -82,9 +86,13 @@ class Source:
         }
         self.condition = ""
         """What else holds for rows of events and of rollups alike."""
-        if whose.clients:
-            self.condition += " AND t.client IN %(clients)s"
-            self.parameters["clients"] = whose.clients
+        if whose.networks:
+            keys = {it: clients_holding(it) for it in whose.networks}
+            large = [it for it, found in keys.items() if not found]
+            keys |= {it: [str(it), *keys_around(it)] for it in large}
+            self.parameters["clients"] = tuple(sorted({key for of in keys.values() for key in of}))
+            inside = f" OR {inside_sql('t.client', large)}" if large else ""
+            self.condition += f" AND (t.client IN %(clients)s{inside})"
         if whose.host:
             self.condition += " AND t.host = %(host)s"
             self.parameters["host"] = whose.host
@@ -223,6 +231,8 @@ def _first_names(clickhouse: ClickHouse, source: Source, sort: str, limit: int) 
     """Names of the groups that come first, from the one column that says so."""
     columns = () if sort == "name" else (sort,)
     order = _ORDER.get(sort, f"{sort} DESC, name")
+    if sort == "name" and source.grouping.by_address:
+        order = _BY_ADDRESS
     groups = source.groups(columns or ("last",))
     query = f"SELECT name FROM ({groups}) ORDER BY {order} LIMIT {limit:d}"  # noqa: S608
     return [str(name) for (name,) in clickhouse.rows(query, source.parameters)]

@@ -1,17 +1,21 @@
 """Events and decisions as they were stored, read back as the model's own values."""
 
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv6Network
 from typing import Any, Final
 
 from streams.audit.clickhouse import ClickHouse
 from streams.errors import InvalidValueError
-from streams.model.client import Address, Client, Network, parse_address, parse_network
+from streams.model.client import Address, Client, Network, parse_address
 from streams.model.decision import Decision, Evidence
 from streams.model.event import Event
 from streams.model.instant import Instant
 
 NO_CLIENTS_DOING: Final = ("policy", "forget", "learnt", "reputation")
 """Kinds of events that say nothing of what a client did."""
+
+MAPPED: Final = IPv6Network("::ffff:0:0/96")
+"""Where the column `address` has IPv4."""
 
 _EVENT_FIELDS: Final = (*Event.__struct_fields__[Event.__struct_fields__.index("session") :], "id")
 _EVENT: Final = f"toUnixTimestamp64Micro(at), kind, client, toString(address), {', '.join(_EVENT_FIELDS)}"
@@ -58,31 +62,31 @@ def clients_holding(network: Network) -> list[str]:
     """
     if network.num_addresses > 256:
         return []
-    shortest = 8 if network.version == 4 else 16
     bits = network.max_prefixlen
     hosts: list[Network] = [network]
     if network.prefixlen < bits:
         hosts = list(network.subnets(new_prefix=bits))
-    first = network.network_address
-    around = [
-        parse_network(f"{_masked(int(first), bits, length, network.version)}/{length}")
-        for length in range(shortest, bits)
-    ]
     inner = [it for length in range(network.prefixlen + 1, bits) for it in network.subnets(new_prefix=length)]
-    return sorted({*(str(it.network_address) for it in hosts), *map(str, around), *map(str, inner)})
+    around = keys_around(network)
+    return sorted({*(str(it.network_address) for it in hosts), *around, *map(str, inner)})
 
 
-def _masked(number: int, bits: int, length: int, version: int) -> str:
-    from ipaddress import IPv4Address, IPv6Address
-
-    masked = number >> (bits - length) << (bits - length)
-    return str(IPv4Address(masked) if version == 4 else IPv6Address(masked))
+def keys_around(network: Network) -> list[str]:
+    """The client keys of more than one address that this network lies in, itself among them."""
+    shortest = 8 if network.version == 4 else 16
+    longest = min(network.prefixlen, network.max_prefixlen - 1)
+    return [str(network.supernet(new_prefix=length)) for length in range(shortest, longest + 1)]
 
 
 def bounds(network: Network) -> tuple[str, str]:
     """First and last address as the column `address` holds them, IPv4 mapped."""
     first, last = network[0], network[-1]
     return (f"::ffff:{first}", f"::ffff:{last}") if network.version == 4 else (str(first), str(last))
+
+
+def holds_mapped(network: Network) -> bool:
+    """Whether IPv4 addresses, mapped, lie within its bounds although it is one of IPv6."""
+    return isinstance(network, IPv6Network) and MAPPED.subnet_of(network)
 
 
 def _address(text: str) -> Address:

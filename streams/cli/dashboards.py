@@ -11,8 +11,10 @@ import click
 
 from streams.audit.clickhouse import ClickHouse
 from streams.cli.options import data_option, settings
+from streams.cli.pages import check_page, write_page
 from streams.cli.period import period, period_options
 from streams.cli.reach import reach
+from streams.cli.waiting import asked
 from streams.config import ClickHouseSettings, parse_host_port
 from streams.dashboards.export import PLACE
 from streams.dashboards.export import export as write_files
@@ -21,7 +23,6 @@ from streams.dashboards.preview import Answer, Shown
 from streams.dashboards.preview import preview as drawn
 from streams.dashboards.push import Grafana
 from streams.dashboards.source import source_of
-from streams.errors import UsageError
 from streams.model.instant import MICROSECONDS
 
 
@@ -97,19 +98,14 @@ def preview(
         {name: value for name, value in (("client", client), ("host", host)) if value},
         zone,
     )
-    store = ClickHouse(reach(data).clickhouse)
-    try:
+    to_stdout = str(file) == "-"
+    check_page(None if to_stdout else file)
+    with asked(reach(data).clickhouse) as store:
         text = drawn(lambda sql: _answer(store, sql), shown)
-    finally:
-        store.close()
-    if str(file) == "-":
+    if to_stdout:
         sys.stdout.buffer.write(text.encode())
         return
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}", try_next=f"ls -ld {file.parent}") from error
-    click.echo(f"wrote {file}; open it in a browser", err=True)
+    write_page(file, text)
 
 
 def _answer(store: ClickHouse, sql: str) -> Answer:

@@ -1,14 +1,12 @@
 """`goaway db`: the ClickHouse tables."""
 
 import json
+import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from streams.audit import retention as keeping
-from streams.audit.clickhouse import ClickHouse
 from streams.audit.cluster import for_cluster
 from streams.audit.migrations import due, read_migrations
 from streams.audit.migrations import migrate as apply_all
@@ -16,7 +14,9 @@ from streams.audit.migrations import status as standing
 from streams.audit.rollups import settle
 from streams.cli.options import data_option, settings
 from streams.cli.reach import reach
-from streams.errors import UsageError
+from streams.cli.tables import print_table
+from streams.cli.waiting import asked
+from streams.errors import GoawayError, UsageError
 
 
 @click.group()
@@ -42,8 +42,7 @@ def migrate(data: Path, dry_run: bool, may_lose_data: bool, as_sql: bool, cluste
         database = settings().clickhouse.database
         _print_sql(list(for_cluster(read_migrations(), cluster=cluster, database=database)))
         return
-    clickhouse = ClickHouse(reach(data).clickhouse)
-    try:
+    with asked(reach(data).clickhouse) as clickhouse:
         if dry_run or as_sql:
             planned = due(clickhouse)
             if as_sql:
@@ -61,8 +60,6 @@ def migrate(data: Path, dry_run: bool, may_lose_data: bool, as_sql: bool, cluste
         )
         if done and settle(clickhouse) is None:
             click.echo("a sink is storing: rollups of older rows are made when it is started next", err=True)
-    finally:
-        clickhouse.close()
 
 
 def _print_sql(statements: list[str]) -> None:
@@ -75,11 +72,8 @@ def _print_sql(statements: list[str]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(data: Path, as_json: bool) -> None:
     """List the migrations and when each was applied. Exit code 1: some are not."""
-    clickhouse = ClickHouse(reach(data).clickhouse)
-    try:
+    with asked(reach(data).clickhouse) as clickhouse:
         found = standing(clickhouse)
-    finally:
-        clickhouse.close()
     if as_json:
         click.echo(
             json.dumps(
@@ -94,11 +88,9 @@ def status(data: Path, as_json: bool) -> None:
             )
         )
     else:
-        table = Table("migration", "applied", "checksum", box=None, header_style="bold")
-        for one in found:
-            applied = f"{one.applied:%Y-%m-%d %H:%M:%S}Z" if one.applied else "not yet"
-            table.add_row(one.name, applied, one.checksum[:12])
-        Console().print(table)
+        applied = (f"{one.applied:%Y-%m-%d %H:%M:%S}Z" if one.applied else "not yet" for one in found)
+        table = [(one.name, at, one.checksum[:12]) for one, at in zip(found, applied, strict=True)]
+        print_table(("migration", "applied", "checksum"), table, folded=1, spare=("checksum",))
     if any(one.applied is None for one in found):
         raise click.exceptions.Exit(1)
 
@@ -119,17 +111,17 @@ def status(data: Path, as_json: bool) -> None:
 def retention(data: Path, yes: bool, as_json: bool, **periods: str | None) -> None:
     """Show or set how long each table keeps its rows. The policy's history is kept for ever."""
     wanted = {name: keeping.parse_period(text) for name, text in periods.items() if text is not None}
-    clickhouse = ClickHouse(reach(data).clickhouse)
-    try:
+    with asked(reach(data).clickhouse) as clickhouse:
         for name, days in wanted.items():
             gone = keeping.older(clickhouse, name, days) if days is not None else 0
             question = f"{name}: {gone:,} rows are older than {days} days and will be dropped. Go on?"
-            if gone and not yes and not click.confirm(question, err=True):
-                raise UsageError(f"{name}: nothing was changed", try_next="--yes")
+            if gone and not yes and not (sys.stdin.isatty() and click.confirm(question, err=True)):
+                raise GoawayError(
+                    f"{name}: {gone:,} rows are older than {days} days; not confirmed, and not changed",
+                    try_next="--yes, which does it without asking",
+                )
             keeping.keep(clickhouse, name, days)
         found = keeping.kept(clickhouse)
-    finally:
-        clickhouse.close()
     if as_json:
         rows = [
             {
@@ -143,10 +135,8 @@ def retention(data: Path, yes: bool, as_json: bool, **periods: str | None) -> No
         ]
         click.echo(json.dumps(rows))
         return
-    table = Table("kept", "table", "for", box=None, header_style="bold")
-    for title in ("rows", "MB on disk"):
-        table.add_column(title, justify="right")
+    table = []
     for each in found:
         period = f"{each.days} days" if each.days else keeping.FOREVER
-        table.add_row(each.name, each.table, period, f"{each.rows:,}", f"{each.bytes / 1e6:,.1f}")
-    Console().print(table)
+        table.append((each.name, each.table, period, each.rows, each.bytes / 1e6))
+    print_table(("kept", "table", "for", "rows", "MB on disk"), table, spare=("table",))

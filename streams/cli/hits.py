@@ -50,7 +50,7 @@ def hit_fields(hit: Hit) -> dict[str, Any]:
         "host": head.host,
         "session": head.session,
         "kind": event.kind if event else (decision.action if decision else ""),
-        "trigger": decision.trigger if decision else spoken_by(event.detail if event else ""),
+        "trigger": decision.trigger if decision else spoken_by(event) if event else "",
         "rule": decision.rule if decision else "",
         "code": head.code or "",
         "text": (event.detail or event.violation) if event else (decision.reason if decision else ""),

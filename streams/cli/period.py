@@ -1,7 +1,7 @@
-"""Which time a question is about: `--last`, `--day`, `--from` and `--to`, in a zone."""
+"""Which time a question is about: `--last`, `--day`, `--from` and `--to`, in a zone; and which addresses."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta, tzinfo
 from typing import Any, Final, TypeVar
 
@@ -10,6 +10,7 @@ import click
 from streams.cli.options import now, zone_option
 from streams.cli.policy_when import span_s
 from streams.errors import InvalidValueError, UsageError
+from streams.model.client import Network, parse_network
 from streams.model.instant import MICROSECONDS, Instant, as_datetime, instant_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -54,7 +55,11 @@ def period(
         raise UsageError("--last, --day and --from/--to exclude one another", try_next="--last 24h")
     if day:
         first = _midnight(day, zone, flag="--day")
-        return first, _midnight((date.fromisoformat(day) + timedelta(days=1)).isoformat(), zone, flag="--day")
+        try:
+            following = date.fromisoformat(day) + timedelta(days=1)
+        except OverflowError as error:
+            raise UsageError(f"--day: no day follows {day}", try_next="--day 2026-11-01") from error
+        return first, _midnight(following.isoformat(), zone, flag="--day")
     at = now()
     until = moment_in(end, zone, flag="--to") if end else Instant(at - at % _MINUTE_US + _MINUTE_US)
     if start:
@@ -99,4 +104,13 @@ def month_of(text: str) -> tuple[Instant, Instant]:
 
 def local(at: int, zone: tzinfo, *, seconds: bool = True) -> str:
     """An instant as people of that zone write it: `2026-11-01 08:00:00`."""
-    return as_datetime(at).astimezone(zone).strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
+    moment = as_datetime(at).astimezone(zone).replace(tzinfo=None)
+    return moment.isoformat(" ", "seconds" if seconds else "minutes")
+
+
+def networks_of(texts: Iterable[str], command: str) -> tuple[Network, ...]:
+    """Addresses and CIDRs as they were typed behind this command."""
+    try:
+        return tuple(map(parse_network, texts))
+    except InvalidValueError as error:
+        raise UsageError(error.what, try_next=f"{command} {error.try_next}") from error

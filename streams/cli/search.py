@@ -11,19 +11,19 @@ from typing import Any, Final
 import click
 
 from streams.audit.clickhouse import ClickHouse
-from streams.audit.hits import Cursor, Hit, parse_cursor
+from streams.audit.hits import Cursor, Hit, instant_of_short, parse_cursor
 from streams.audit.search import Query
 from streams.audit.search import search as run
 from streams.audit.story import story as tell
 from streams.cli.hits import COLUMNS, hit_fields, hit_json, hit_lines
-from streams.cli.options import data_option, now
-from streams.cli.period import period, period_options
+from streams.cli.options import data_option, exclusive, now
+from streams.cli.period import local, networks_of, period, period_options
 from streams.cli.reach import reach
 from streams.cli.story import print_story, story_json
 from streams.cli.tables import print_csv, print_json
-from streams.errors import InvalidValueError, UnavailableError, UsageError
-from streams.model.client import Network, parse_network
-from streams.model.instant import MICROSECONDS, Instant, rfc3339
+from streams.cli.waiting import asked, place_of, waiting
+from streams.errors import GoawayError, InvalidValueError, UnavailableError, UsageError
+from streams.model.instant import MICROSECONDS, Instant
 
 TRIGGERS: Final = ("rate", "reputation", "greylist", "protocol", "blocklist")
 _POLL_S: Final = 2.0
@@ -42,6 +42,7 @@ _MOST: Final = 10_000
     type=click.IntRange(200, 599),
     help="Reply code, such as 551; may be repeated.",
 )
+@click.option("--refused", is_flag=True, help="Only refusals: every code of 400 and above.")
 @click.option("--text", default="", help="Part of the refusal or reason, such as 'Go away'.")
 @click.option("--sender", default="", help="Part of the envelope sender; with * the whole of it.")
 @click.option("--recipient", default="", help="Part of the envelope recipient; with * the whole of it.")
@@ -68,7 +69,7 @@ _MOST: Final = 10_000
 )
 @click.option("--follow", is_flag=True, help="Go on with what comes in.")
 @click.option(
-    "--story", default="", metavar="ID", help="Open one hit: its session, decision, evidence and policy."
+    "--story", default=None, metavar="ID", help="Open one hit: its session, decision, evidence and policy."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one hit a line.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
@@ -76,6 +77,7 @@ _MOST: Final = 10_000
 def search(
     addresses: tuple[str, ...],
     codes: tuple[int, ...],
+    refused: bool,
     text: str,
     sender: str,
     recipient: str,
@@ -91,7 +93,7 @@ def search(
     limit: int,
     before: str,
     follow: bool,
-    story: str,
+    story: str | None,
     as_json: bool,
     as_csv: bool,
     data: Path,
@@ -100,6 +102,15 @@ def search(
 
     All that is given must hold. Without a period: the last 7 days.
     """
+    exclusive(as_json=as_json, as_csv=as_csv)
+    filters = (addresses, codes, refused, text, sender, recipient, trigger, rule, host, what != "both")
+    if story is not None and any((*filters, before, follow, as_csv)):
+        raise UsageError(
+            "--story opens one hit: of the other flags only a period, --timezone and --json go with it",
+            try_next="goaway search --story ID",
+        )
+    if story == "":
+        raise UsageError("--story: the id is empty", try_next="the id at the end of a hit's first line")
     settings = reach(data).clickhouse
     if follow and (before or end or day):
         raise UsageError(
@@ -108,11 +119,10 @@ def search(
         )
     first, until = period(last, day, start, end, zone, default="3650d" if story else "7d")
     if story:
-        found = tell(settings, story, first, until)
+        with waiting(place_of(settings)):
+            found = tell(settings, story, first, until)
         if found is None:
-            raise UnavailableError(
-                f"nothing of id {story[:64]!r} is stored", try_next="goaway search --last 24h"
-            )
+            raise GoawayError(f"nothing of id {story[:64]!r} is stored", try_next="goaway search --last 24h")
         if as_json:
             print_json(story_json(found))
         else:
@@ -124,38 +134,34 @@ def search(
         what=what,
         codes=codes,
         text=text,
-        networks=tuple(_network(address) for address in addresses),
+        networks=networks_of(addresses, "goaway search"),
         sender=sender,
         recipient=recipient,
         trigger=trigger,
         rule=rule,
         host=host,
+        refused=refused,
         before=_cursor(before),
         limit=limit,
     )
-    clickhouse = ClickHouse(settings)
-    try:
+    with asked(settings) as clickhouse:
         hits = run(clickhouse, query)
         if follow:
             _follow(clickhouse, query, hits, zone, as_json=as_json, as_csv=as_csv)
             return
         _show(hits, zone, as_json=as_json, as_csv=as_csv)
         if not hits:
-            click.echo(f"nothing found between {rfc3339(first)} and {rfc3339(until)}", err=True)
+            click.echo(f"nothing found from {local(first, zone)} to {local(until, zone)} {zone}", err=True)
         elif len(hits) == limit:
             click.echo(f"older ones: --before {hits[-1].cursor}", err=True)
-    finally:
-        clickhouse.close()
-
-
-def _network(text: str) -> Network:
-    try:
-        return parse_network(text)
-    except InvalidValueError as error:
-        raise UsageError(error.what, try_next=f"goaway search {error.try_next}") from error
 
 
 def _cursor(text: str) -> Cursor | None:
+    if instant_of_short(text) is not None:
+        raise UsageError(
+            f"--before: {text} is the id of a hit, not the place where a page ended",
+            try_next=f"--to TIME, or goaway search --story {text}",
+        )
     try:
         return parse_cursor(text) if text else None
     except InvalidValueError as error:
@@ -165,12 +171,16 @@ def _cursor(text: str) -> Cursor | None:
 def _follow(
     clickhouse: ClickHouse, query: Query, hits: list[Hit], zone: tzinfo, *, as_json: bool, as_csv: bool
 ) -> None:
-    """Show what there is, oldest first, then what comes in until interrupted; each hit once."""
+    """Show what there is, oldest first, then what comes in until interrupted; each hit once.
+
+    What was left out at the beginning is older than what was shown then, and stays left out.
+    """
+    left_out = hits[-1].cursor if len(hits) == query.limit else Cursor(query.start, "")
     shown: OrderedDict[str, None] = OrderedDict()
     heading = True
     newest = query.start
     while True:
-        fresh = [hit for hit in reversed(hits) if hit.id not in shown]
+        fresh = [hit for hit in reversed(hits) if hit.id not in shown and not _before(hit, left_out)]
         _show(fresh, zone, as_json=as_json, as_csv=as_csv, heading=heading)
         heading = False
         for hit in fresh:
@@ -180,13 +190,17 @@ def _follow(
             shown.popitem(last=False)
         time.sleep(_POLL_S)
         at = now()
-        start = Instant(max(query.start, min(newest, at) - _LATE_US))
+        start = Instant(max(left_out.at, min(newest, at) - _LATE_US))
         later = replace(query, start=start, end=Instant(at + _LATE_US), limit=_MOST)
         try:
             hits = run(clickhouse, later)
         except UnavailableError as error:  # it may come back; what is missed meanwhile is looked up then
             click.echo(f"goaway: {error.what}", err=True)
             hits = []
+
+
+def _before(hit: Hit, place: Cursor) -> bool:
+    return (hit.at, hit.id) < (place.at, place.id)
 
 
 def _show(hits: Sequence[Hit], zone: tzinfo, *, as_json: bool, as_csv: bool, heading: bool = True) -> None:

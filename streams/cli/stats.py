@@ -7,22 +7,29 @@ from typing import Any, Final
 import click
 
 from streams.audit.as_numbers import read_as_database, stats_by_as
-from streams.audit.clickhouse import ClickHouse
 from streams.audit.grouping import Grouping
 from streams.audit.stats import COUNTERS, SORTS, Row, Stats, Whose
 from streams.audit.stats import stats as count
-from streams.audit.stored import clients_holding
-from streams.cli.options import data_option
-from streams.cli.period import local, period, period_options
+from streams.cli.options import data_option, exclusive
+from streams.cli.period import local, networks_of, period, period_options
 from streams.cli.reach import reach
 from streams.cli.tables import print_csv, print_json, print_table
+from streams.cli.waiting import asked
 from streams.errors import UsageError
-from streams.model.client import parse_network
 from streams.model.instant import rfc3339
 
 _SHOWN: Final = ("connections", "requests", "messages", "refusals", "go_aways")
 """Counters of the table; CSV and JSON have all."""
 _HEADINGS: Final = ("conns", "reqs", "msgs", "refused", "by us")
+_SPARE: Final = {
+    "first": "first",
+    "peak": "peak",
+    "last": "last",
+    "reqs": "requests",
+    "msgs": "messages",
+    "by us": "go_aways",
+}
+"""What a narrow terminal can do without, least needed first: heading → `--sort`, which is not left out."""
 COLUMNS: Final = ("name", *COUNTERS, "clients", "peak", "first", "last")
 _BITS_V4: Final = click.IntRange(1, 32)
 _BITS_V6: Final = click.IntRange(1, 64)
@@ -39,7 +46,9 @@ _BITS_V6: Final = click.IntRange(1, 64)
 )
 @period_options
 @click.option(
-    "--sort", type=click.Choice(SORTS), default="connections", show_default=True, help="What comes first."
+    "--sort",
+    type=click.Choice(SORTS),
+    help="What comes first: connections unless told; of days and hours the last.",
 )
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Groups shown.")
 @click.option("--host", default="", help="Only what this MTA logged.")
@@ -73,7 +82,7 @@ def stats(
     start: str,
     end: str,
     zone: tzinfo,
-    sort: str,
+    sort: str | None,
     limit: int,
     host: str,
     network_v4: int,
@@ -93,18 +102,17 @@ def stats(
         )
     if by == "as" and sort == "peak":
         raise UsageError("--by as cannot be sorted by its peaks", try_next="--sort connections")
+    exclusive(as_json=as_json, as_csv=as_csv)
+    sort = sort or ("last" if by in ("day", "hour") else "connections")
     database = read_as_database(as_database) if as_database else None
     first, until = period(last, day, start, end, zone)
-    whose = Whose(_clients(addresses), host)
-    clickhouse = ClickHouse(reach(data).clickhouse)
-    try:
+    whose = Whose(networks_of(addresses, "goaway stats"), host)
+    with asked(reach(data).clickhouse) as clickhouse:
         if database is not None:
             found = stats_by_as(clickhouse, first, until, database, sort=sort, limit=limit, whose=whose)
         else:
             grouping = Grouping(by, zone, network_v4, network_v6)
             found = count(clickhouse, first, until, grouping, sort=sort, limit=limit, whose=whose)
-    finally:
-        clickhouse.close()
     if as_json:
         print_json(
             {
@@ -120,19 +128,13 @@ def stats(
         rows = [*found.rows, *([found.total] if found.total else [])]
         print_csv(COLUMNS, ([*_flat(row, "total" if row is found.total else None)] for row in rows))
     else:
-        _print(found, by, zone, f"{local(first, zone, seconds=False)} to {local(until, zone, seconds=False)}")
-
-
-def _clients(addresses: tuple[str, ...]) -> tuple[str, ...]:
-    keys: list[str] = []
-    for text in addresses:
-        found = clients_holding(parse_network(text))
-        if not found:
-            raise UsageError(
-                f"{text[:64]} is too large to count by its addresses", try_next="goaway stats --by network"
-            )
-        keys += found
-    return tuple(sorted(set(keys)))
+        _print(
+            found,
+            by,
+            sort,
+            zone,
+            f"{local(first, zone, seconds=False)} to {local(until, zone, seconds=False)}",
+        )
 
 
 def row_json(row: Row) -> dict[str, Any]:
@@ -152,14 +154,15 @@ def _flat(row: Row, name: str | None = None) -> list[object]:
     return [name or found["name"], *(found[column] for column in COLUMNS[1:])]
 
 
-def _print(found: Stats, by: str, zone: tzinfo, period_text: str) -> None:
+def _print(found: Stats, by: str, sort: str, zone: tzinfo, period_text: str) -> None:
     if found.total is None:
         click.echo(f"nothing was seen from {period_text}")
         return
     heading = [by, *_HEADINGS, "peak", "first", "last"]
     rows = [_cells(row, row.name or "(none)", zone) for row in found.rows]
     total = _cells(found.total, f"all {found.groups}", zone)
-    print_table(heading, rows, total=total, folded=1)
+    spare = [name for name, of in _SPARE.items() if of != sort]
+    print_table(heading, rows, total=total, folded=1, spare=spare)
     click.echo(f"{period_text} {zone}; {len(found.rows)} of {found.groups} shown", err=True)
 
 

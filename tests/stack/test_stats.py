@@ -5,15 +5,18 @@ import io
 import json
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_network
 from typing import Any, Final
 
 import pytest
+from msgspec.structs import replace
 
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.grouping import Grouping
 from streams.audit.stats import COUNTERS, SORTS, Stats, Whose, stats, table_for
 from streams.config import ClickHouseSettings
+from streams.model.client import Network, parse_network, shown
 from streams.model.event import Event
 from streams.model.instant import Instant, parse_instant
 from tests.stack.recorded_store import SAMPLE, Recorder, events_of
@@ -186,29 +189,95 @@ def test_what_is_open_at_the_start_of_the_period_counts(clickhouse: ClickHouse) 
         assert {row.name: row.peak for row in found.rows}["203.0.113.200"] == 15
 
 
+def in_order_of_addresses(names: Sequence[str]) -> list[str]:
+    """IPv4 first, each by its number."""
+    networks = sorted(map(ip_network, names), key=lambda it: (it.version, int(it[0])))
+    return [shown(it) for it in networks]
+
+
 @pytest.mark.parametrize("sort", SORTS)
 def test_every_order(clickhouse: ClickHouse, sort: str) -> None:
     found = stats(clickhouse, START, END, Grouping(), sort=sort, limit=1000).rows
     values: dict[str, Any] = {
         "peak": [-(row.peak or 0) for row in found],
-        "name": [row.name for row in found],
+        "name": [0 for _ in found],
         "clients": [-row.clients for row in found],
         "first": [row.first for row in found],
         "last": [-row.last for row in found],
     }
+    if sort == "name":
+        assert [row.name for row in found] == in_order_of_addresses([row.name for row in found])
+        assert found[-1].name == "2001:db8:25::/64" and found[0].name == "192.0.2.10"
     order = values.get(sort) or [-row.counts[sort] for row in found]
     assert order == sorted(order) and len(found) == 21
     assert stats(clickhouse, START, END, Grouping(), sort=sort, limit=3).rows == found[:3]
 
 
 def test_whose(clickhouse: ClickHouse) -> None:
-    whose = Whose(clients=("192.0.2.10", "192.0.2.21"), host="mx1")
+    whose = Whose((parse_network("192.0.2.10"), parse_network("192.0.2.21")), host="mx1")
     found = stats(clickhouse, START, END, Grouping(), whose=whose)
     assert {row.name for row in found.rows} == {"192.0.2.10", "192.0.2.21"}
     assert found.total is not None and found.total.clients == 2
-    for other in (Whose(host="mx9"), Whose(clients=("192.0.2.99",))):
+    for other in (Whose(host="mx9"), Whose((parse_network("192.0.2.99"),))):
         nothing = stats(clickhouse, START, END, Grouping(), whose=other)
         assert nothing == Stats((), None, 0)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        *("192.0.2.0/24", "192.0.0.0/16", "203.0.112.0/23", "0.0.0.0/0", "128.0.0.0/1"),
+        *("2001:db8:25::/64", "2001:db8::/32", "2001:db8:25::7", "::/0", "2001:db8:26::/48", "2000::/3"),
+    ],
+)
+@pytest.mark.parametrize(
+    "start", ["2026-11-24T00:00:00Z", "2026-11-24T00:00:00.5Z"], ids=["rollup", "events"]
+)
+def test_whose_of_a_network_are_its_clients(clickhouse: ClickHouse, network: str, start: str) -> None:
+    wanted = parse_network(network)
+    begins = parse_instant(start)
+    every = {row.name: row for row in stats(clickhouse, begins, END, Grouping(), limit=1000).rows}
+    inside = {name: row for name, row in every.items() if overlap(ip_network(name), wanted)}
+    found = stats(clickhouse, begins, END, Grouping(), whose=Whose((wanted,)), limit=1000)
+    assert {row.name: row for row in found.rows} == inside
+    assert bool(inside) == (network != "2001:db8:26::/48")
+    both = Whose((wanted, parse_network("198.51.100.23")))
+    names = {row.name for row in stats(clickhouse, begins, END, Grouping(), whose=both, limit=1000).rows}
+    assert names == {*inside, "198.51.100.23"}
+    days = stats(clickhouse, begins, END, Grouping("day"), whose=Whose((wanted,)))
+    assert (days.total.clients if days.total else 0) == len(inside)
+
+
+def overlap(one: Network, other: Network) -> bool:
+    """Whether one of them lies in the other."""
+    return one.version == other.version and one.overlaps(other)
+
+
+def test_clients_of_one_address_each_are_those_of_their_network(
+    settings: ClickHouseSettings,
+) -> None:
+    found = document(settings, "2001:db8:25::/64", "--by", "day")
+    assert [row["name"] for row in found["rows"]] == ["2026-11-24"]
+    assert found["total"]["connections"] == document(settings, "2001:db8::/32")["total"]["connections"] > 0
+
+
+def test_days_and_hours_are_shown_newest_first_unless_told(settings: ClickHouseSettings) -> None:
+    Recorder(settings, first_offset=2_000_000).events(
+        [
+            replace(event, id=f"d{number:015x}", at=Instant(parse_instant(f"2026-10-{day:02d}T10:00:00Z")))
+            for number, (event, day) in enumerate(zip(events_of(SAMPLE)[:6], (3, 1, 2, 2, 1, 3), strict=True))
+        ]
+    )
+    period = ("--from", "2026-10-01", "--to", "2026-10-04", "--timezone", "utc", "--json")
+
+    def names(*arguments: str) -> list[str]:
+        done = goaway(settings, "stats", *period, *arguments)
+        assert done.returncode == 0, done.stderr
+        return [row["name"] for row in json.loads(done.stdout)["rows"]]
+
+    assert names("--by", "day") == ["2026-10-03", "2026-10-02", "2026-10-01"]
+    assert names("--by", "hour") == [f"{day} 10:00" for day in names("--by", "day")]
+    assert names("--by", "day", "--sort", "name") == names("--by", "day")[::-1]
 
 
 def test_by_name_and_by_as(settings: ClickHouseSettings, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from streams.audit.as_numbers import UNKNOWN, read_as_database
 from streams.audit.grouping import Grouping, sql_zone, within_sql
-from streams.audit.hits import SPOKEN
+from streams.audit.hits import MAX_OURS, NOT_OURS, OURS, SPOKEN
 from streams.audit.stats import COUNTERS, table_for
 from streams.cli.period import local, moment_in, month_of, period
 from streams.errors import GoawayError, UsageError
@@ -24,13 +24,13 @@ BERLIN = ZoneInfo("Europe/Berlin")
 KOLKATA = ZoneInfo("Asia/Kolkata")
 
 
+OURS_SQL = (sql_folder() / "0012_ours.sql").read_text(encoding="utf-8")
+
+
 def test_counters_are_those_of_the_rollups() -> None:
-    text = "".join(
-        (sql_folder() / name).read_text(encoding="utf-8") for name in ("0008_rollups.sql", "0011_traffic.sql")
-    )
-    views = re.findall(r"(?:CREATE MATERIALIZED VIEW|MODIFY QUERY).*?GROUP BY", text, re.DOTALL)
+    views = re.findall(r"MODIFY QUERY.*?GROUP BY", OURS_SQL, re.DOTALL)
     views = [view for view in views if " AS connections" in view]
-    assert len(views) == 6
+    assert len(views) == 5
     for view in views:
         counted = dict(re.findall(r"^    (.*?) AS (\w+),?$", view, re.MULTILINE))
         by_name = {name: how for how, name in counted.items()}
@@ -38,10 +38,14 @@ def test_counters_are_those_of_the_rollups() -> None:
 
 
 def test_triggers_are_told_by_the_texts_of_our_answers() -> None:
-    text = (sql_folder() / "0011_traffic.sql").read_text(encoding="utf-8")
-    told = re.findall(r"multiSearchAny\(detail, \[(.*?)\]\), '(\w+)'", text)
-    assert len(told) == 2 * len(SPOKEN)
-    assert [(trigger, tuple(texts[1:-1].split("', '"))) for texts, trigger in told] == [*SPOKEN.items()] * 2
+    told = re.findall(r"multiSearchAny\(detail, \[(.*?)\]\), '(\w+)'", OURS_SQL)
+    assert [(trigger, tuple(texts[1:-1].split("', '"))) for texts, trigger in told] == [*SPOKEN.items()]
+
+
+def test_ours_is_one_definition() -> None:
+    assert f"AND match(detail, '^{OURS}')" in OURS_SQL
+    assert f"AND NOT match(detail, '{NOT_OURS}')" in OURS_SQL
+    assert f" < {MAX_OURS}\n" in OURS_SQL
 
 
 @pytest.mark.parametrize(
@@ -88,6 +92,8 @@ def test_periods() -> None:
     assert (
         local(moment_in("2026-11-01T00:00:00+02:00", BERLIN, flag="--from"), BERLIN) == "2026-10-31 23:00:00"
     )
+    first, _ = period("", "0001-01-01", "", "", UTC)
+    assert local(first, UTC, seconds=False) == "0001-01-01 00:00"
 
 
 @pytest.mark.parametrize(
@@ -97,6 +103,7 @@ def test_periods() -> None:
         ("1h", "", "2026-11-01", ""),
         ("", "2026-11-01", "", "2026-11-01"),
         ("", "2026-13-01", "", ""),
+        ("", "9999-12-31", "", ""),
         ("", "yesterday", "", ""),
         ("0h", "", "", ""),
         ("", "", "2026-11-02", "2026-11-01"),

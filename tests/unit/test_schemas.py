@@ -186,13 +186,20 @@ RECOMMENTED: Final = re.compile(
 )
 
 
+COMPUTED: Final = re.compile(
+    r"^    ADD COLUMN IF NOT EXISTS \w+ \S+ ALIAS .+ COMMENT '(?:[^'\\]|\\.)+' AFTER \w+$", re.DOTALL
+)
+
+
 def columns() -> dict[str, list[tuple[str, str, str]]]:
-    """(name, type, comment) of every table's columns, after all migrations."""
+    """(name, type, comment) of every table's columns, after all migrations; none that are computed."""
     found = {name: columns_of(statement) for name, statement in created().items()}
     for migration in read_migrations():
         for statement in migration.statements:
             head, *actions = statement.splitlines()
             if not head.startswith("ALTER TABLE ") or head.endswith("_view"):
+                continue
+            if COMPUTED.match("\n".join(actions)):
                 continue
             table = found[head.removeprefix("ALTER TABLE ")]
             for action in actions:
