@@ -59,6 +59,12 @@ SELECT {network} AS network, sum(t.messages) FROM clients_by_month AS t WHERE {a
 HAVING network IN %(networks)s
 """
 
+_ELSEWHERE: Final = """
+SELECT client, sum(messages), formatDateTime(max(period), '%%Y-%%m', 'UTC') FROM clients_by_month
+WHERE period != fromUnixTimestamp64Micro(%(start)s, 'UTC') AND client IN %(clients)s AND messages > 0
+GROUP BY client
+"""
+
 _TROUBLES: Final = ("refusals", "violations", "login_failures")
 DETAILED: Final = 100
 """Clients of a list that are looked at closely."""
@@ -84,6 +90,8 @@ def facts_of(
         str(client): (int(days), int(hours)) for client, days, hours in clickhouse.rows(_PRESENT, whose)
     }
     blocks = {str(client): int(count) for client, count in clickhouse.rows(_BLOCKS, whose)}
+    silent = tuple(row.name for row in rows if not row.counts["messages"])
+    elsewhere = _elsewhere(clickhouse, start, silent)
     quiet = [row for row in rows if not any(row.counts[it] for it in _TROUBLES) and not blocks.get(row.name)]
     of_quiet = _bounded(start, end, quiet, "connections")
     rhythms = {
@@ -104,6 +112,8 @@ def facts_of(
             sessions=sessions.get(row.name, ()),
             refused=reasons.get(row.name, ()),
             blocks=blocks.get(row.name, 0),
+            delivered=elsewhere.get(row.name, (0, ""))[0],
+            delivered_last=elsewhere.get(row.name, (0, ""))[1],
         )
         for row in rows
     ]
@@ -140,6 +150,14 @@ def messages_in(clickhouse: ClickHouse, networks: Sequence[str]) -> dict[str, in
     among = within_sql("t.client", list(map(parse_network, networks)))
     query = _DELIVERED.format(network=network_of("t.client", 24, 48), among=among)
     return {str(it): int(count) for it, count in clickhouse.rows(query, {"networks": tuple(networks)})}
+
+
+def _elsewhere(clickhouse: ClickHouse, start: int, clients: tuple[str, ...]) -> dict[str, tuple[int, str]]:
+    """Client → messages in all months but the one that begins here, and the latest of these; absent: none."""
+    if not clients:
+        return {}
+    found = clickhouse.rows(_ELSEWHERE, {"start": int(start), "clients": clients})
+    return {str(client): (int(messages), str(last)) for client, messages, last in found}
 
 
 def _counted(clickhouse: ClickHouse, query: str, parameters: dict[str, object]) -> dict[str, Counted]:

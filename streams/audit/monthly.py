@@ -20,7 +20,7 @@ from streams.audit.month_series import (
     warnings_of,
 )
 from streams.audit.policy_history import changes
-from streams.audit.proposals import Proposal, Thresholds, crowded, judge, together
+from streams.audit.proposals import Proposal, Thresholds, crowded, judge, period_around, together
 from streams.audit.stats import Row
 from streams.config import ClickHouseSettings
 from streams.model.instant import MICROSECONDS, Instant, as_datetime
@@ -51,7 +51,7 @@ class Month:
     end: Instant
     made_at: Instant
     days: int
-    """Days that there is data of."""
+    """Days that there is data of; 0 where nothing was seen."""
     days_in_month: int
     thresholds: Thresholds
     """As they were given."""
@@ -97,8 +97,8 @@ def month(
         days_in_month = (end - start) // _DAY_US
         daily = days_of(clickhouse, start, end)
         seen = _span(daily)
-        use_days = min(days or seen or 1, days_in_month)
-        scaled = thresholds.scaled(use_days, days_in_month)
+        use_days = min(days or seen, days_in_month)
+        scaled = thresholds.scaled(max(1, use_days), days_in_month)
         before_start = _month_before(start)
         before_days = _span(days_of(clickhouse, before_start, start))
         index = PolicyIndex(policy_of(entries))
@@ -115,7 +115,8 @@ def month(
         reasons = reasons_of(clickhouse, start, end, list(close.values()))
         names = named(clickhouse, start, {*close, *chosen.top, *chosen.compared})
         facts = facts_of(clickhouse, start, end, candidates, reasons, names)
-        proposals = judge(facts, index, scaled, at, name)
+        around = period_around(start, end, now)
+        proposals = judge(facts, index, scaled, at, name, period=around)
         proposals = together(proposals, messages_in(clickhouse, list(crowded(proposals))), index, name)
         removals, remark = stale(clickhouse, index.policy.exemptions, at, thresholds.stale_days)
         top = [rows[client] for client in chosen.top]
@@ -180,7 +181,7 @@ def _remarks(
     entries: Entries,
 ) -> list[str]:
     found = []
-    if scaled != asked:
+    if days and scaled != asked:
         judged = f"{scaled.exempt_from} connections (to exempt) and {scaled.block_from} (to block)"
         asked_for = f"{asked.exempt_from} and {asked.block_from}"
         found.append(

@@ -5,15 +5,17 @@ Pure: facts in, proposals out. The facts are of clients that connected often (`m
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from ipaddress import ip_address, ip_network
 from math import ceil
 from typing import Any, Final, Literal
 
 from streams.audit.facts import Facts, evidence, gap, times
 from streams.errors import InvalidValueError
-from streams.model.client import parse_address, parse_network
-from streams.model.standing import PolicyIndex
+from streams.model.client import Address, parse_address, parse_network
+from streams.model.instant import as_datetime
+from streams.model.standing import PolicyIndex, Standing
 
 Kind = Literal["exempt", "block", "remove", "look"]
 KINDS: Final[tuple[Kind, ...]] = ("exempt", "block", "remove", "look")
@@ -25,6 +27,8 @@ _FEW_HOURS: Final = 4
 _TOGETHER: Final = 5
 """So many clients of one network that are to be blocked, and nobody there delivers: block the network."""
 _BLOCK_FOR: Final = "90d"
+_LATELY: Final = "--last 60d"
+_THIS_HOST: Final = "this host itself (its own programs, or a proxy that hands on everybody's mail)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +62,25 @@ class Proposal:
     """What does it; empty where there is nothing to type."""
 
 
+def period_around(start: int, end: int, now: int) -> str:
+    """Flags of `goaway stats` that show the month [start, end) and the one before it."""
+    if now < end:
+        return _LATELY
+    before = as_datetime(start) - timedelta(days=1)
+    return f"--from {before:%Y-%m}-01 --to {as_datetime(end):%Y-%m-%d}"
+
+
 def judge(
-    facts: Iterable[Facts], index: PolicyIndex, thresholds: Thresholds, at: int, month: str
+    facts: Iterable[Facts],
+    index: PolicyIndex,
+    thresholds: Thresholds,
+    at: int,
+    month: str,
+    *,
+    period: str = _LATELY,
 ) -> list[Proposal]:
     """Proposals about clients, those that connect most first; none where the policy says already what would
-    be proposed."""
+    be proposed. `period`: the flags by which `goaway stats` shows the month."""
     found = []
     for it in sorted(facts, key=lambda it: (-it.connections, it.client)):
         try:
@@ -76,11 +94,25 @@ def judge(
         )
         if exempt or standing.blocked(at) is not None:
             continue
-        own = standing.internal or ip_address(address).is_loopback
-        proposal = _of(it, thresholds, month, own=own)
-        if proposal is not None:
-            found.append(proposal)
+        whose = _whose(address, standing)
+        proposal = _of(it, thresholds, month, own=bool(whose))
+        if proposal is None:
+            continue
+        if whose:
+            # a proxy that is exempt lets all its clients off
+            kind = "look" if whose == _THIS_HOST else proposal.kind
+            proposal = replace(proposal, kind=kind, why=f"{whose}: {proposal.why}")
+        if proposal.kind == "look":
+            proposal = replace(proposal, command=f"goaway stats {it.client} --by day {period}")
+        found.append(proposal)
     return found
+
+
+def _whose(address: Address, standing: Standing) -> str:
+    """In words, whose an address of our own is; empty: somebody else's."""
+    if ip_address(address).is_loopback:
+        return _THIS_HOST
+    return f"one of our own ({standing.network} is internal)" if standing.internal else ""
 
 
 def _of(it: Facts, thresholds: Thresholds, month: str, *, own: bool) -> Proposal | None:
@@ -107,7 +139,11 @@ def _of(it: Facts, thresholds: Thresholds, month: str, *, own: bool) -> Proposal
         words = f"a monitor: {clock}, says EHLO and QUIT, tries no mail, is refused nothing"
         return _exempt(it, words, month)
     if own:
-        return _look(it, "connects and sends no mail, but is one of our own")
+        return _look(it, "connects and sends no mail")
+    if it.delivered:
+        words = "used to deliver" if it.delivered_last < month else "delivers in other months"
+        messages = f"{times(it.delivered, 'message')}, the last in {it.delivered_last}"
+        return _look(it, f"{words}: {messages}; none in this month")
     if counts["logins"]:
         return _look(it, "signs in and sends no mail")
     if counts["deferrals"] and counts["deferrals"] == counts["refusals"]:
@@ -128,11 +164,12 @@ def _why_block(it: Facts) -> str:
         done.append(f"{times(it.blocks, 'block')} by Goaway")
     if it.tried_mail and not counts["refusals"]:
         done.append(f"breaks off after MAIL in {it.tried_mail} sessions")
-    return f"connects and never delivers: {', '.join(done) or 'does nothing, at no regular time'}"
+    what = ", ".join(done) or "does nothing, at no regular time"
+    return f"connects and delivers nothing in this month: {what}"
 
 
 def _look(it: Facts, why: str) -> Proposal:
-    return Proposal("look", it.client, why, evidence(it), f"goaway stats {it.client} --by day --last 60d")
+    return Proposal("look", it.client, why, evidence(it))
 
 
 def _exempt(it: Facts, why: str, month: str) -> Proposal:
@@ -179,7 +216,8 @@ def together(
             continue
         connections = sum(it.evidence["connections"] for it in group)
         why = (
-            f"{len(group)} of its clients connect and never deliver, and nobody else there has ever delivered"
+            f"{len(group)} of its clients connect and deliver nothing in this month, and nobody there has "
+            "delivered anything, as far back as is stored"
         )
         shown = {
             "connections": connections,

@@ -56,7 +56,9 @@ class Story:
     entries: Entries
     """Every entry in force then; empty where there was no change on record yet."""
     change: Change | None
-    """The change in force then."""
+    """The change that decided, known by its version; where none on record has that, the one in force then."""
+    current: Entries | None
+    """Every entry of the latest change on record; None where there is none."""
 
 
 def story(settings: ClickHouseSettings, hit: str, start: int, end: int) -> Story | None:
@@ -74,7 +76,10 @@ def story(settings: ClickHouseSettings, hit: str, start: int, end: int) -> Story
             decision, brought_about = _decision_of(clickhouse, event)
         at = decision.at if decision else event.at if event else Instant(0)
         key = entry_key(decision) if decision else ""
-        entries = entries_at(settings, at)
+        history = changes(settings, limit=_CHANGES_READ)
+        change = change_of(history, decision.policy if decision else "", at)
+        latest = max((it.at for it in history), default=None)
+        entries = entries_at(settings, change.at) if change else {}
         return Story(
             event=event,
             decision=decision,
@@ -85,10 +90,22 @@ def story(settings: ClickHouseSettings, hit: str, start: int, end: int) -> Story
             entry_key=key,
             entry=entries.get(key) if key else None,
             entries=entries,
-            change=next((it for it in changes(settings, limit=_CHANGES_READ) if it.at <= at), None),
+            change=change,
+            current=None if latest is None else entries_at(settings, latest),
         )
     finally:
         clickhouse.close()
+
+
+def change_of(history: Sequence[Change], version: str, at: int) -> Change | None:
+    """Of the changes (newest first), the one that brought this version; by time where none on record has it.
+
+    An event is stamped by another clock than a change, and may be judged long after it happened. So of
+    several with the version it is the latest made up to then, else the first.
+    """
+    own = [it for it in history if version and it.version == version]
+    made = next((it for it in own or history if it.at <= at), None)
+    return made or (own[-1] if own else None)
 
 
 def _found(clickhouse: ClickHouse, hit: str, start: int, end: int) -> tuple[Event | None, Decision | None]:

@@ -21,6 +21,7 @@ from streams.cli.period import month_of
 from streams.cli.policy_options import entries_of_file
 from streams.cli.reach import reach
 from streams.cli.tables import cell, print_json
+from streams.cli.waiting import place_of, waiting
 from streams.errors import UnavailableError
 from streams.model.instant import as_datetime, rfc3339
 
@@ -99,16 +100,17 @@ def audit(
     at = now()
     start, end = month_of(month or f"{as_datetime(at):%Y-%m}")
     settings = reach(data).clickhouse
-    entries = entries_at(settings, at) or (entries_of_file(policy_file) if policy_file else {})
-    found = review(
-        settings,
-        start,
-        end,
-        thresholds=Thresholds(exempt_from, block_from, unused_days),
-        entries=entries,
-        now=at,
-        days=days,
-    )
+    with waiting(place_of(settings)):
+        entries = entries_at(settings, at) or (entries_of_file(policy_file) if policy_file else {})
+        found = review(
+            settings,
+            start,
+            end,
+            thresholds=Thresholds(exempt_from, block_from, unused_days),
+            entries=entries,
+            now=at,
+            days=days,
+        )
     if html is not None:
         _write(html, report(found))
     if csv_to is not None:
@@ -158,7 +160,9 @@ def _lines(month: Month, limit: int) -> Iterable[str]:
         some = [it for it in month.proposals if it.kind == kind]
         if some:
             yield ""
-            yield click.style(f"{TITLES[kind][0]} ({len(some)})", bold=True)
+            title, what = TITLES[kind]
+            yield click.style(f"{title} ({len(some)})", bold=True)
+            yield from _folded(what, "", "")
             for it in some[:limit]:
                 yield from _proposal(it)
             if len(some) > limit:

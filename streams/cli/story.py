@@ -9,6 +9,7 @@ import click
 
 from streams.audit.remedies import would_have_passed
 from streams.audit.story import Story
+from streams.cli.options import now
 from streams.cli.period import local
 from streams.cli.screen import why
 from streams.cli.tables import cell
@@ -66,7 +67,7 @@ def _lines(story: Story, zone: tzinfo) -> Iterator[str]:
         for it in story.session:
             mark = ">" if event is not None and it.id == event.id else " "
             yield f"{mark} {_clock(it, zone)}  {_did(it)}"
-    passed = would_have_passed(story)
+    passed = would_have_passed(story, now())
     if passed:
         yield ""
         yield "What would have let it through:"
@@ -115,7 +116,10 @@ def _in_force(story: Story, zone: tzinfo) -> str:
     if change is None:
         return "as its file said (no change on record up to then)"
     note = f" ({cell(change.note)})" if change.note else ""
-    return f"change {change.number} by {cell(change.who, 64)} at {local(change.at, zone)}{note}"
+    words = f"change {change.number} by {cell(change.who, 64)} at {local(change.at, zone)}{note}"
+    if story.version and story.version != change.version:
+        return f"of which no change is on record; in force by the clock: {words}"
+    return words
 
 
 def _entry(key: str, entry: Row | None) -> str:
@@ -140,6 +144,7 @@ def story_json(story: Story) -> dict[str, Any]:
             if change is None
             else {
                 "number": change.number,
+                "version": change.version,
                 "who": change.who,
                 "at": rfc3339(change.at),
                 "what": change.what,
@@ -149,6 +154,6 @@ def story_json(story: Story) -> dict[str, Any]:
             "entry": story.entry,
         },
         "would_have_passed": [
-            {"what": words, "command": command or None} for words, command in would_have_passed(story)
+            {"what": words, "command": command or None} for words, command in would_have_passed(story, now())
         ],
     }

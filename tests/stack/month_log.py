@@ -26,6 +26,8 @@ CROWD: Final = tuple(f"203.0.113.{last}" for last in range(128, 136))
 """Eight neighbours that speak before they are greeted. Their /24 also holds GONE and BURST, who deliver."""
 BOTNET: Final = tuple(f"198.18.7.{last}" for last in range(10, 16))
 """Six neighbours in a network from which nobody delivers."""
+STALE_LIST: Final = "192.0.2.166"
+"""Delivers in October; in November all of its recipients are unknown."""
 EVIL: Final = '=HYPERLINK("http://x"),<script>alert(1)</script>\x1b[31m'
 """HELO name and sender of the scanner."""
 RATE: Final = "Go away: exceeded connection rate limit"
@@ -136,6 +138,7 @@ def _day(log: MonthLog, day: datetime) -> None:
     if not november:
         for number in range(12):
             log.session(day + timedelta(hours=number, minutes=13), GONE, "old.example", messages=1)
+        log.session(day + timedelta(hours=9, minutes=51), STALE_LIST, "list.example", messages=10)
         return
     for number in range(10):
         log.session(day + timedelta(hours=8 + number, minutes=31), NEW, "new.example", messages=1)
@@ -155,6 +158,12 @@ def _day(log: MonthLog, day: datetime) -> None:
                 f"551 5.7.1 <unknown[{SCANNER}]>: Client host rejected: {RATE}",
                 stage="CONNECT",
             )
+    for number in range(5):
+        log.refused(
+            day + timedelta(hours=9, minutes=10 * number + 3),
+            STALE_LIST,
+            "550 5.1.1 <nobody@example.org>: Recipient address rejected: User unknown",
+        )
     for number in range(4):
         log.refused(
             day + timedelta(hours=5 * number + 1),

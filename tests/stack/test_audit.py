@@ -23,6 +23,7 @@ from tests.stack.month_log import (
     NEW,
     PARTNER,
     SCANNER,
+    STALE_LIST,
     whole_log,
 )
 from tests.stack.recorded_store import SAMPLE, Recorder, events_of
@@ -82,6 +83,7 @@ def test_everybody_is_proposed_what_they_deserve(november: Month) -> None:
         **dict.fromkeys(CROWD, "block"),  # theirs is a network from which others deliver
         BURST: "look",
         GREYLISTED: "look",
+        STALE_LIST: "look",  # delivered in October
         f"exempt/rate/{GONE}": "remove",
         "exempt/rate/198.51.100.0/28": "remove",
         "exempt/dnsbl/192.0.2.99": "remove",
@@ -105,6 +107,10 @@ def test_the_evidence_is_what_was_counted(november: Month) -> None:
     scanner = by_subject[SCANNER].evidence
     assert scanner["refusals"] == scanner["connections"] == 261
     assert "User unknown" in scanner["refused"]
+    stale_list = by_subject[STALE_LIST]
+    assert stale_list.why == "used to deliver: 310 messages, the last in 2026-10; none in this month"
+    assert stale_list.command == f"goaway stats {STALE_LIST} --by day --from 2026-10-01 --to 2026-12-01"
+    assert (stale_list.evidence["messages"], stale_list.evidence["messages in other months"]) == (0, 310)
     removed = by_subject[f"exempt/rate/{GONE}"]
     assert "2026-10-31" in removed.why and removed.command == f"goaway policy remove exempt/rate/{GONE}"
     assert "never seen" in by_subject["exempt/rate/198.51.100.0/28"].why
@@ -114,7 +120,7 @@ def test_the_evidence_is_what_was_counted(november: Month) -> None:
 def test_figures_and_series_add_up(november: Month) -> None:
     assert november.total is not None and november.before is not None
     assert (
-        november.total.counts["refusals"] == sum(sum(day.refusals.values()) for day in november.daily) == 391
+        november.total.counts["refusals"] == sum(sum(day.refusals.values()) for day in november.daily) == 541
     )
     assert november.total.counts["connections"] == sum(count for _, _, count in november.hourly)
     assert len(november.daily) == 30
@@ -122,9 +128,9 @@ def test_figures_and_series_add_up(november: Month) -> None:
     for day in november.daily:
         for trigger, count in day.refusals.items():
             spoken[trigger] = spoken.get(trigger, 0) + count
-    assert spoken == {"rate": 60, "reputation": 10, "greylist": 120, "the MTA's own rules": 201}
+    assert spoken == {"rate": 60, "reputation": 10, "greylist": 120, "the MTA's own rules": 351}
     assert sum(spoken.values()) - spoken["the MTA's own rules"] == november.total.counts["go_aways"]
-    assert [it.row.name for it in november.refused][:2] == [SCANNER, GREYLISTED]
+    assert [it.row.name for it in november.refused][:3] == [SCANNER, STALE_LIST, GREYLISTED]
     assert november.refused[0].reasons[0] == ("550 5.1.1 Recipient address rejected: User unknown", 201)
     assert [it.number for it in november.changes] == [2]
 
@@ -208,10 +214,21 @@ def test_the_command_writes_every_form(settings: ClickHouseSettings, tmp_path: P
         rows = list(csv.DictReader(opened))
     assert {row["subject"]: row["kind"] for row in rows}[SCANNER] == "block"
     shown = goaway(settings, *arguments)
+    assert "The note of a block is part of the answer" in shown.stdout.replace("\n", " ")
     assert "To exempt (2)" in shown.stdout and f"goaway deny {SCANNER} --expires 90d" in shown.stdout
     assert goaway(settings, "audit", "--month", "2026-13").returncode == 2
     assert goaway(settings, *arguments, "--html", "/nonexistent/x.html").returncode == 4
     assert "Nothing was seen" in goaway(settings, "audit", "--month", "2020-01").stdout
+
+
+def test_a_month_that_is_not_stored_has_no_days(settings: ClickHouseSettings) -> None:
+    found = reviewed(settings, parse_instant("2027-01-01T00:00:00Z"), parse_instant("2027-02-01T00:00:00Z"))
+    assert (found.days, found.total) == (0, None)
+    assert not any("days have data" in it for it in found.remarks)
+    shown = goaway(settings, "audit", "--month", "2020-01")
+    assert "0 of 31 days have data" in shown.stdout
+    done = goaway(settings, "audit", "--month", "2020-01", "--json")
+    assert json.loads(done.stdout)["days"] == 0
 
 
 def test_short_cuts_for_very_many_clients_say_the_same(

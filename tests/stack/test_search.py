@@ -125,6 +125,13 @@ def test_every_filter_is_what_grep_finds(settings: ClickHouseSettings) -> None:
             ({"networks": (parse_network("192.0.0.0/8"),)}, lambda it: it.address.startswith("192.")),
             ({"networks": (parse_network("2001:db8:25::7"),)}, lambda it: it.address == "2001:db8:25::7"),
             ({"networks": (parse_network("2001:db8::/32"),)}, lambda it: it.address.startswith("2001:db8:")),
+            ({"networks": (parse_network("::/0"),)}, lambda it: ":" in it.address),
+            ({"networks": (parse_network("0.0.0.0/0"),)}, lambda it: ":" not in it.address),
+            ({"refused": True}, lambda it: it.code >= 400),
+            (
+                {"refused": True, "text": "unknown"},
+                lambda it: it.code >= 400 and "unknown" in it.detail.lower(),
+            ),
             ({"sender": "POST0@"}, lambda it: "post0@" in it.sender),
             (
                 {"sender": "post*@example.com"},
@@ -235,6 +242,38 @@ def test_the_story_of_a_refusal(settings: ClickHouseSettings) -> None:
         assert words in text
 
 
+def test_the_policy_of_a_story_is_the_one_that_decided_and_its_remedy_looks_at_the_one_of_now(
+    tmp_path: Path,
+) -> None:
+    key = "networks/203.0.113.0/24"
+    store = Store(tmp_path / "store")
+    try:
+        recorder = Recorder(store.settings)
+        recorder.change(1, {key: {"name": "Mieter", "requests_per_minute": 9}}, at="2026-11-24T12:00:00Z")
+        recorder.log(breach(), read_policy(POLICY))  # of 14:00, shipped after change 2
+        recorder.change(2, {key: {"name": "Mieter", "requests_per_minute": 5}}, at="2026-11-24T14:40:00Z")
+        [hit] = hits(store.settings, "--code", "551", "--what", "events")
+
+        def told() -> tuple[dict[str, Any], str]:
+            opened = ("search", "--story", hit["id"], "--timezone", "utc")
+            text = goaway(store.settings, *opened).stdout
+            return json.loads(goaway(store.settings, *opened, "--json").stdout), text
+
+        told_json, text = told()
+        policy = told_json["policy"]
+        assert policy["version"] == policy["change"]["version"] == hit["decision"]["policy"]
+        assert policy["change"]["number"] == 2 and policy["entry"]["requests_per_minute"] == 5
+        assert ", change 2 by anna at 2026-11-24 14:40:00" in text
+        assert f"goaway policy set {key.replace('/', '.', 1)}.requests_per_minute 7" in text
+        recorder.change(3, {key: {"name": "Mieter", "requests_per_minute": 20}}, at="2026-11-24T16:00:00Z")
+        told_json, text = told()
+        assert told_json["policy"] == policy
+        assert [it["command"] for it in told_json["would_have_passed"]] == [None]
+        assert "its requests_per_minute of 20 allows this" in text and "goaway policy set" not in text
+    finally:
+        store.stop()
+
+
 def test_the_story_of_a_decision_opens_the_session_that_brought_it_about(
     settings: ClickHouseSettings,
 ) -> None:
@@ -245,7 +284,7 @@ def test_the_story_of_a_decision_opens_the_session_that_brought_it_about(
     assert [it.kind for it in told.session] == ["connect", "mail", "disconnect"]
     assert story(settings, "0000000000000000", START, END) is None
     missing = goaway(settings, "search", "--story", "0000000000000000")
-    assert missing.returncode == 4 and "Try: goaway search" in missing.stderr
+    assert missing.returncode == 1 and "Try: goaway search" in missing.stderr
 
 
 def test_what_a_remote_wrote_is_obeyed_by_nothing(settings: ClickHouseSettings) -> None:
@@ -321,3 +360,50 @@ def test_follow_shows_what_comes_in_once(settings: ClickHouseSettings, tmp_path:
         assert following.wait(20) == 130
     ids = [json.loads(line)["event"]["id"][-1] for line in out.read_text().splitlines()]
     assert ids == ["1", "2", "3"]
+
+
+def test_follow_never_shows_what_the_first_page_left_out(
+    settings: ClickHouseSettings, tmp_path: Path
+) -> None:
+    recorder = Recorder(settings, first_offset=2_000_000)
+    began = time.time_ns() // 1000
+
+    def happened(number: int, ago_s: int) -> Event:
+        return Event(
+            id=f"e{number:015x}",
+            at=Instant(began - ago_s * 1_000_000),
+            kind="connect",
+            client=Client("198.18.0.10"),
+            address=Address("198.18.0.10"),
+            session=f"mx/{number}",
+            host="mx",
+        )
+
+    recorder.events([happened(number, 60 - 10 * number) for number in (1, 2, 3, 4)])
+    out = tmp_path / "out"
+    arguments = ["search", "198.18.0.10", "--follow", "--last", "10m", "--limit", "2", "--csv"]
+    with out.open("w") as opened:
+        following = subprocess.Popen(
+            [sys.executable, "-m", "streams.cli", *arguments],
+            env=environment(settings),
+            stdout=opened,
+            cwd=ROOT,
+        )
+
+    def shown() -> list[str]:
+        return [row["session"] for row in csv.DictReader(io.StringIO(out.read_text()))]
+
+    def wait_for(count: int) -> None:
+        ends = time.monotonic() + 20
+        while len(shown()) < count and time.monotonic() < ends:
+            time.sleep(0.2)
+
+    try:
+        wait_for(2)
+        recorder.events([happened(5, 55), happened(6, 25), happened(7, 5)])  # the first is too old
+        wait_for(4)
+        time.sleep(2.5)
+    finally:
+        following.send_signal(signal.SIGINT)
+        assert following.wait(20) == 130
+    assert shown() == ["mx/3", "mx/4", "mx/6", "mx/7"]

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.audit.facts import Facts, Rhythm, gap, times
-from streams.audit.proposals import Proposal, Thresholds, crowded, judge, network_around, together
+from streams.audit.proposals import (
+    Proposal,
+    Thresholds,
+    crowded,
+    judge,
+    network_around,
+    period_around,
+    together,
+)
 from streams.audit.stats import COUNTERS
 from streams.cli.main import goaway
 from streams.model.client import parse_network
@@ -89,6 +97,7 @@ def test_a_monitor_is_told_from_a_scanner() -> None:
         ({"connections": 100, "refusals": 100, "go_aways": 100, "deferrals": 100}, "look"),
         ({"connections": 100, "refusals": 100, "go_aways": 99, "deferrals": 99}, "block"),
         ({"connections": 100, "logins": 1}, "look"),
+        ({"connections": 100, "refusals": 100, "delivered": 1, "delivered_last": "2026-10"}, "look"),
         ({"client": "127.0.0.1", "connections": 100}, "look"),
         ({"client": "192.168.1.7", "connections": 100}, "look"),  # the internal network of the defaults
         ({"client": "policy", "connections": 100}, ""),
@@ -97,6 +106,51 @@ def test_a_monitor_is_told_from_a_scanner() -> None:
 )
 def test_thresholds_and_exceptions(given_: dict[str, Any], expected: str) -> None:
     assert kind(facts(**given_)) == expected
+
+
+def test_who_delivered_in_other_months_is_not_said_never_to_deliver() -> None:
+    before, after = (
+        judged(facts(connections=200, refusals=168, delivered=300, delivered_last=month))
+        for month in ("2026-10", "2026-12")
+    )
+    assert before is not None and after is not None
+    assert before.why == "used to deliver: 300 messages, the last in 2026-10; none in this month"
+    assert after.why == "delivers in other months: 300 messages, the last in 2026-12; none in this month"
+    assert (before.evidence["messages"], before.evidence["messages in other months"]) == (0, 300)
+    scanner = judged(facts(connections=200, refusals=168))
+    assert scanner is not None and "nothing in this month" in scanner.why
+
+
+@pytest.mark.parametrize(
+    ("client", "words", "of_sender"),
+    [
+        ("127.0.0.1", "this host itself (", "look"),
+        ("127.1.2.3", "this host itself (", "look"),
+        ("::1", "this host itself (", "look"),
+        ("192.168.1.7", "one of our own (192.168.1.0/24 is internal): ", "exempt"),
+    ],
+)
+def test_our_own_are_not_proposed_as_somebody_elses(client: str, words: str, of_sender: str) -> None:
+    sender, silent = facts(client, connections=2000, messages=2000), facts(client, connections=200)
+    for it, expected in ((sender, of_sender), (silent, "look")):
+        found = judged(it)
+        assert found is not None and found.kind == expected and found.why.startswith(words), it
+    partner = judged(facts(connections=2000, messages=2000))
+    assert partner is not None and partner.why == "delivers and connects often"
+
+
+def test_statistics_to_look_at_are_those_of_the_month() -> None:
+    november, december, january = (
+        parse_instant(f"{month}-01T00:00:00Z") for month in ("2026-11", "2026-12", "2027-01")
+    )
+    assert period_around(november, december, december) == "--from 2026-10-01 --to 2026-12-01"
+    assert period_around(january, parse_instant("2027-02-01T00:00:00Z"), AT + 10**15) == (
+        "--from 2026-12-01 --to 2027-02-01"
+    )
+    assert period_around(november, december, december - 1) == "--last 60d"  # it runs
+    signs_in = facts(connections=200, logins=1)
+    [found] = judge([signs_in], PLAIN, Thresholds(), AT, "2026-11", period="--from 2026-10-01")
+    assert found.command == "goaway stats 198.51.100.7 --by day --from 2026-10-01"
 
 
 def test_what_the_policy_says_already_is_not_proposed() -> None:

@@ -204,6 +204,12 @@ def test_a_month_of_one_kind_has_its_section(kind: str) -> None:
     assert "goaway audit --csv" in page
 
 
+def test_the_report_says_who_reads_the_note_of_a_block() -> None:
+    page = report(evil_month())
+    assert "The note of a block is part of the answer that the client is given" in page
+    assert "have never delivered" not in page and "delivered nothing in this month" in page
+
+
 def test_an_empty_month_says_so() -> None:
     month = replace(
         evil_month(), total=None, proposals=(), refused=(), rules=(), warned=(), changes=(), compared=()

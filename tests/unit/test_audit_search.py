@@ -6,18 +6,21 @@ from typing import Final
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from streams.audit.hits import Cursor, block_at, instant_of_short, parse_cursor, short_id, spoken_by
 from streams.audit.remedies import would_have_passed
 from streams.audit.search import pattern
-from streams.audit.stored import bounds, clients_holding
-from streams.audit.story import Story, entry_key, one_session
+from streams.audit.stored import bounds, clients_holding, holds_mapped, keys_around
+from streams.audit.story import Story, change_of, entry_key, one_session
 from streams.cli.tables import cell, spreadsheet
 from streams.errors import InvalidValueError
 from streams.model.client import Address, Client, ClientPrefixes, parse_address, parse_network
 from streams.model.decision import Decision, Evidence, Trigger
 from streams.model.event import Event, EventKind
 from streams.model.instant import Instant, parse_instant
+from streams.wire.policy_entries import Entries
+from streams.wire.policy_log import Change
 
 AT: Final = parse_instant("2026-11-05T10:00:00Z")
 S: Final = 1_000_000
@@ -99,6 +102,22 @@ def test_large_networks_have_too_many_keys() -> None:
     assert bounds(parse_network("2001:db8::/64")) == ("2001:db8::", "2001:db8::ffff:ffff:ffff:ffff")
 
 
+@given(st.ip_addresses(), st.data())
+def test_keys_around_a_network_are_those_that_hold_it(address: object, data: st.DataObject) -> None:
+    bits = 32 if "." in str(address) else 128
+    network = ip_network(f"{address}/{data.draw(st.integers(16, bits))}", strict=False)
+    keys = keys_around(network)
+    assert len(keys) == min(network.prefixlen, bits - 1) - (8 if bits == 32 else 16) + 1
+    assert all(network.subnet_of(ip_network(it)) for it in keys)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("network", "holds"), [("::/0", True), ("::/64", True), ("2001:db8::/32", False), ("0.0.0.0/0", False)]
+)
+def test_which_networks_have_ipv4_within_their_bounds(network: str, holds: bool) -> None:
+    assert holds_mapped(parse_network(network)) is holds
+
+
 @pytest.mark.parametrize(
     ("text", "made"),
     [("a", "%a%"), ("a*b", "a%b"), ("100%", "%100\\%%"), ("a_b", "%a\\_b%"), ("\\", "%\\\\%"), ("*", "%")],
@@ -116,12 +135,17 @@ def test_patterns_take_a_star_for_anything_and_nothing_else(text: str, made: str
         ("571 5.7.1 Go away: greylist policy: no retry", "greylist"),
         ("551 5.7.1 Go away: SMTP protocol violation: missing HELO", "protocol"),
         ("551 5.7.1 Go away: blocked by administrator: spam", "blocklist"),
+        ("571 5.7.1 <DATA>: Data command rejected: Go away: IP listed in DNSBL: [Z]", "reputation"),
+        ("551 5.7.1 <x[192.0.2.7]>: Client host rejected: Go away: another text", "other"),
         ("550 5.1.1 User unknown", ""),
         ("exceeded connection rate limit", ""),
+        ("504 5.5.2 <Go away: x>: Helo command rejected: need fully-qualified hostname", ""),
+        ("header Subject: Go away: exceeded connection rate limit from x[192.0.2.7]: 5.7.1 no", ""),
     ],
 )
 def test_the_text_says_who_refused(detail: str, trigger: str) -> None:
-    assert spoken_by(detail) == trigger
+    assert spoken_by(event("x", detail=detail)) == trigger
+    assert spoken_by(event("x", detail=detail, code=0)) == ""
 
 
 def test_the_block_that_stood_is_the_one_whose_reason_is_logged() -> None:
@@ -150,21 +174,107 @@ def test_a_session_ends_where_its_process_serves_the_next() -> None:
     assert one_session(events, "absent") == []
 
 
-def told(decision: Decision | None, happened: Event | None = None) -> Story:
+def told(decision: Decision | None, happened: Event | None = None, current: Entries | None = None) -> Story:
     key = entry_key(decision) if decision else ""
-    return Story(happened, decision, True, (), (), "v", key, None, {}, None)
+    return Story(happened, decision, True, (), (), "v", key, None, {}, None, current)
+
+
+def remedies(decision: Decision, current: Entries | None) -> tuple[str, list[str]]:
+    """The first in words, and every command."""
+    found = would_have_passed(told(decision, current=current), AT)
+    return found[0][0], [command for _, command in found if command]
 
 
 def test_what_would_have_let_it_through_names_the_entry_that_set_the_limit() -> None:
-    commands = [it for _, it in would_have_passed(told(block("r", AT, None, network="192.0.2.0/24")))]
+    commands = [it for _, it in would_have_passed(told(block("r", AT, None, network="192.0.2.0/24")), AT)]
     assert commands == [
         "goaway policy set networks.192.0.2.0/24.requests_per_minute 25",
         "goaway exempt rate 192.0.2.7",
     ]
-    commands = [it for _, it in would_have_passed(told(block("r", AT, None)))]
+    commands = [it for _, it in would_have_passed(told(block("r", AT, None)), AT)]
     assert commands[0] == "goaway policy set limits.requests_per_minute 25"
-    assert would_have_passed(told(None, event("x", code=550)))[0][1] == ""
-    assert would_have_passed(told(None, event("x", "connect", code=0))) == []
+    assert would_have_passed(told(None, event("x", code=550)), AT)[0][1] == ""
+    assert would_have_passed(told(None, event("x", "connect", code=0)), AT) == []
+    release = replace(block("r", AT, None), action="release", rule="forgotten")
+    assert would_have_passed(told(release), AT) == []
+
+
+def test_no_command_makes_a_limit_smaller_than_it_is_now() -> None:
+    judged = block("r", AT, None)  # 21 counted, limit 20
+    words, commands = remedies(judged, {"limits": {"requests_per_minute": 40}})
+    assert (words, commands) == (
+        "the policy in force now: its requests_per_minute of 40 allows this",
+        [],
+    )
+    assert remedies(judged, {"limits": {"requests_per_minute": 21}})[1] == []
+    words, commands = remedies(judged, {"limits": {"requests_per_minute": 12}})
+    assert "(it is 12 now)" in words
+    assert commands[0] == "goaway policy set limits.requests_per_minute 25"
+    network: Entries = {"limits": {"requests_per_minute": 40}, "networks/192.0.2.0/24": {}}
+    assert remedies(judged, network)[1] == []
+    network["networks/192.0.2.0/24"] = {"requests_per_minute": 5}  # names its entry of now, not that of then
+    assert remedies(judged, network)[1][0] == "goaway policy set networks.192.0.2.0/24.requests_per_minute 25"
+    assert "no change is on record" in remedies(judged, None)[0]
+    assert "no change is on record" not in remedies(judged, {})[0]  # a policy of defaults alone
+
+
+def test_a_limit_that_a_schedule_sets_is_raised_there() -> None:
+    night: Entries = {
+        "limits": {"requests_per_minute": 40},
+        "schedules/always": {"requests_per_minute": 5},
+    }
+    words, commands = remedies(block("r", AT, None), night)
+    assert "it is 40, but not while schedules.always is in force" in words
+    assert commands[0] == "goaway policy set schedules.always.requests_per_minute 25"
+
+
+@pytest.mark.parametrize(
+    ("trigger", "rule", "current", "words"),
+    [
+        ("rate", "requests_per_minute", {"exempt/rate/192.0.2.7": {}}, "exempt from rate by 192.0.2.7"),
+        ("rate", "requests_per_minute", {"shadow": {"rules": ["rate"]}}, "in shadow"),
+        ("reputation", "zen.example", {"limits": {}}, "no DNSBL is asked any more"),
+        ("greylist", "no_retry", {"greylist": {"enabled": False}}, "greylisting is switched off"),
+        ("protocol", "missing_helo", {"protocol": {"missing_helo": False}}, "missing_helo is switched off"),
+        ("blocklist", "", {"limits": {}}, "no entry of its block list"),
+    ],
+)
+def test_what_is_allowed_by_now_needs_no_command(
+    trigger: Trigger, rule: str, current: Entries, words: str
+) -> None:
+    decision = replace(block("r", AT, None, trigger=trigger), rule=rule)
+    said, commands = remedies(decision, current)
+    assert words in said and commands == []
+    assert remedies(decision, None)[1]
+
+
+def test_a_block_of_the_list_is_removed_by_its_entry_of_now() -> None:
+    listed = replace(block("b", AT, None, trigger="blocklist", network="192.0.2.7"), rule="")
+    assert remedies(listed, {"blocks/192.0.2.0/24": {}})[1] == ["goaway policy remove blocks/192.0.2.0/24"]
+
+
+def test_the_change_that_decided_is_known_by_its_version() -> None:
+    def change(number: int, version: str, at: int) -> Change:
+        return Change(
+            number=number, after=number - 1, version=version, who="a", at=Instant(at), what="", entries=1
+        )
+
+    made = [("a", 10), ("b", 20), ("a", 30), ("c", 40)]
+    history = [change(number, *it) for number, it in enumerate(made, 1)][::-1]
+    for version, at, number in (
+        ("c", 5, 4),  # its lines were shipped later
+        ("c", 39, 4),  # the clock of who changed it is ahead
+        ("b", 99, 2),  # a worker had not read the next one yet
+        ("a", 25, 1),
+        ("a", 35, 3),
+        ("a", 5, 1),
+        ("unknown", 25, 2),
+        ("", 35, 3),  # nothing was decided
+    ):
+        found = change_of(history, version, at)
+        assert found is not None and found.number == number, (version, at)
+    assert change_of(history, "unknown", 5) is None
+    assert change_of([], "a", 5) is None
 
 
 def test_remote_text_is_obeyed_by_nothing() -> None:

@@ -16,7 +16,11 @@ SHOWN: Final = {"exempt": 30, "block": 30, "remove": 50, "look": 30}
 """Proposals of each kind on the page; the CSV has all."""
 TITLES: Final = {
     "exempt": ("To exempt", "They connect often and mean well; a limit would meet them first."),
-    "block": ("To block", "They connect and have never delivered anything."),
+    "block": (
+        "To block",
+        "They connected and delivered nothing in this month, nor in any other that is stored. "
+        "The note of a block is part of the answer that the client is given: write what it may read.",
+    ),
     "remove": ("To remove", "Exemptions that nobody uses."),
     "look": ("To look at", "Not clear enough to propose anything; look before you act."),
 }
