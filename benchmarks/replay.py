@@ -119,7 +119,7 @@ def main() -> int:
                     history(
                         [file],
                         zone=UTC,
-                        reference=Instant(0),
+                        reference=Instant(1 << 52),
                         prefixes=ClientPrefixes(),
                         counts=ReadCounts(),
                     )

@@ -75,7 +75,9 @@ def write(file: Path, events: int) -> int:
 
 def read(file: Path) -> Iterator[Event]:
     """The events, as commands read them."""
-    batches = history([file], zone=UTC, reference=Instant(0), prefixes=ClientPrefixes(), counts=ReadCounts())
+    batches = history(
+        [file], zone=UTC, reference=Instant(1 << 52), prefixes=ClientPrefixes(), counts=ReadCounts()
+    )
     return (event for batch in batches for event in batch.items)
 
 

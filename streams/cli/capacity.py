@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 
 from streams.audit.clickhouse import ClickHouse
+from streams.cli.copies import warn_of_copies
 from streams.cli.options import data_option, zone_option
 from streams.cli.policy_names import policy_name_option
 from streams.cli.progress import shown
@@ -59,6 +60,7 @@ def capacity(
     """
     asked = Asked(files, start, end, kafka, zone, data, policy_name)
     asked.check()
+    warn_of_copies(files)
     wanted = dict(_rate(it) for it in given)
     policy = asked.policy()
     gc.disable()
@@ -66,6 +68,8 @@ def capacity(
         traffic, wire_bytes = traffic_of(asked.batches(policy), policy)
     if not traffic.events:
         raise asked.nothing()
+    asked.say_counts()
+    traffic = replace(traffic, lines=_lines(asked))
     rates = replace(measured_rates(), **wanted)
     if wire_bytes:
         rates = replace(rates, wire_bytes=wire_bytes)
@@ -75,10 +79,23 @@ def capacity(
     found = needs(traffic, rates)
     if as_json:
         print_json(
-            {"traffic": asdict(traffic), "rates": asdict(rates), "needs": [asdict(it) for it in found]}
+            {
+                "traffic": asdict(traffic),
+                "rates": asdict(rates),
+                "needs": [asdict(it) for it in found],
+                "lines": asked.counts.facts(),
+            }
         )
         return
     _print(traffic, rates, found)
+
+
+def _lines(asked: Asked) -> int:
+    """Log lines of the history; 0 where it is no log: JSON events and a stored period have one line, or row,
+    an event."""
+    counts = asked.counts
+    told = counts.read - sum(counts.unreadable.values())
+    return counts.read if asked.files and told != counts.events else 0
 
 
 def _rate(text: str) -> tuple[str, Any]:

@@ -38,22 +38,10 @@ def parse(
 
 def report(counts: ReadCounts, *, as_json: bool) -> None:
     """The counts on standard error."""
-    ignored, unreadable = sum(counts.ignored.values()), sum(counts.unreadable.values())
     if as_json:
-        facts = {
-            "read": counts.read,
-            "events": counts.events,
-            "ignored": ignored,
-            "unreadable": unreadable,
-            "ignored_by_reason": counts.ignored,
-            "unreadable_by_reason": counts.unreadable,
-        }
-        click.echo(json.dumps(facts), err=True)
+        click.echo(json.dumps(counts.facts()), err=True)
         return
-    click.echo(
-        f"read {counts.read}, events {counts.events}, ignored on purpose {ignored}, unreadable {unreadable}",
-        err=True,
-    )
+    click.echo(str(counts), err=True)
     for heading, reasons in (("ignored", counts.ignored), ("unreadable", counts.unreadable)):
         for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
             click.echo(f"  {heading:<10} {count:>9}  {reason}", err=True)

@@ -3,7 +3,7 @@
 import gc
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import tzinfo
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from streams.model.decision import Decision
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
 from streams.replay.as_was import AsWas
+from streams.replay.files import size_of
 from streams.replay.run import decide
 from streams.wire.frames import encode
 
@@ -48,7 +49,12 @@ from streams.wire.frames import encode
 @click.option(
     "--verify", is_flag=True, help="Decide the period again and compare with what was decided live."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print what --compare or --verify found as JSON.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print JSON: what --compare or --verify found; decisions in a terminal too.",
+)
 @click.option("--to-kafka", is_flag=True, help="Decide nothing: send the events to smtp.events, as of now.")
 @click.option(
     "--speed",
@@ -78,11 +84,13 @@ def replay(
     """Run a history through the engine: FILES (logs, JSON events, compressed or not, - is standard input),
     or a stored period.
 
-    Prints one JSON decision a line; the same history and policy give the same bytes. Ends with counts on
-    standard error. --compare and --verify end with exit code 1 where something differs.
+    Prints one decision a line: as JSON, or in words where a terminal shows it. The same history and policy
+    give the same bytes. Ends with counts on standard error. --compare and --verify end with exit code 1
+    where something differs.
     """
     asked = Asked(files, start, end, kafka, zone, data, policy_name)
     _one_of(compare=compared is not None, verify=verify, to_kafka=to_kafka, jobs=jobs > 1)
+    _check_flags(compared, verify, to_kafka, warnings=warnings, as_json=as_json, speed=speed)
     if compared is None and html_file is not None:
         raise UsageError(
             "--html is for --compare", try_next="goaway replay --compare now FILE --html PAGE LOG"
@@ -106,7 +114,37 @@ def replay(
         from streams.cli.replay_verify import verify_period
 
         raise click.exceptions.Exit(verify_period(asked, as_json=as_json))
-    _print(asked, asked.judge(policy_name), jobs, warnings)
+    for_a_person = sys.stdout.isatty() and not as_json
+    _print(asked, asked.judge(policy_name), jobs, warnings, for_a_person=for_a_person)
+
+
+def _check_flags(
+    compared: tuple[str, str] | None,
+    verify: bool,
+    to_kafka: bool,
+    *,
+    warnings: bool,
+    as_json: bool,
+    speed: str,
+) -> None:
+    """`UsageError` for a flag that would say nothing."""
+    if compared is not None and (flag := next((it for it in compared if it.startswith("--")), "")):
+        raise UsageError(
+            f"--compare takes two policies, and {flag[:64]} is a flag",
+            try_next="goaway replay --compare now FILE LOG",
+        )
+    if warnings and (compared is not None or verify or to_kafka):
+        raise UsageError(
+            "--warnings is for decisions as they are printed", try_next="goaway replay --warnings LOG"
+        )
+    if as_json and to_kafka:
+        raise UsageError(
+            "--json is not for --to-kafka, which prints nothing", try_next="goaway replay --to-kafka LOG"
+        )
+    if speed != "max" and not to_kafka:
+        raise UsageError(
+            "--speed is for --to-kafka", try_next=f"goaway replay LOG --to-kafka --speed {speed[:32]}"
+        )
 
 
 def _one_of(**asked: bool) -> None:
@@ -117,32 +155,42 @@ def _one_of(**asked: bool) -> None:
         )
 
 
-def _print(asked: Asked, judge: Policy | AsWas, jobs: int, warnings: bool) -> None:
+def _print(asked: Asked, judge: Policy | AsWas, jobs: int, warnings: bool, *, for_a_person: bool) -> None:
     gc.collect()
     gc.disable()  # the engine makes no cycles, and looking for them costs a fifth of the time
     rules, clients = Counter[str](), set[str]()
     out = sys.stdout.buffer
+    say = _readable(judge) if for_a_person else lambda outcome: out.write(encode(outcome) + b"\n")
     with shown(asked, "replay"):
         for outcomes in _outcomes(asked, judge, jobs):
             for outcome in outcomes:
                 if isinstance(outcome, Decision):
                     rules[outcome.rule] += 1
                     clients.add(outcome.client)
-                    out.write(encode(outcome) + b"\n")
+                    say(outcome)
                 elif warnings:
-                    out.write(encode(outcome) + b"\n")
+                    say(outcome)
     out.flush()
     counts = asked.counts
     by_rule = ", ".join(f"{rule} {count}" for rule, count in sorted(rules.items())) or "none"
     version = AS_WAS if isinstance(judge, AsWas) else judge.version
     click.echo(
-        f"read {counts.read}, events {counts.events}, ignored on purpose {sum(counts.ignored.values())}, "
-        f"unreadable {sum(counts.unreadable.values())}; decisions {rules.total()} ({by_rule}) "
-        f"about {len(clients)} clients; policy {version}",
+        f"{counts}; decisions {rules.total()} ({by_rule}) about {len(clients)} clients; policy {version}",
         err=True,
     )
+    asked.say_doubt()
     if not counts.events:
         click.echo(f"note: {asked.nothing()}", err=True)
+
+
+def _readable(judge: Policy | AsWas) -> Callable[[Outcome], object]:
+    from streams.cli.replay_lines import line_of
+
+    def say(outcome: Outcome) -> None:
+        policy = judge if isinstance(judge, Policy) else judge.index.policy
+        sys.stdout.write(line_of(outcome, policy.replies) + "\n")  # above what shows how far it is
+
+    return say
 
 
 def _outcomes(asked: Asked, judge: Policy | AsWas, jobs: int) -> Iterator[list[Outcome]]:
@@ -159,20 +207,26 @@ def _outcomes(asked: Asked, judge: Policy | AsWas, jobs: int) -> Iterator[list[O
 
 
 def _shared(asked: Asked, judge: Policy | AsWas, jobs: int) -> Iterator[list[Outcome]]:
-    if isinstance(judge, Policy) and asked.start and not asked.kafka:
+    if isinstance(judge, AsWas) or asked.kafka:
+        what = "the policies as they were take" if isinstance(judge, AsWas) else "a range of Kafka takes"
+        raise UsageError(
+            f"--jobs is for one policy, and a file of JSON events or a stored period: {what} one process",
+            try_next="the same without --jobs",
+        )
+    if asked.start:
         from streams.replay.parallel_stored import replay_stored
 
-        yield from replay_stored(judge, asked.stored(), asked.counts, jobs=jobs)
+        yield from replay_stored(judge, asked.stored(asked.expected(judge)), asked.counts, jobs=jobs)
         return
     from streams.replay.parallel import replay_lines
     from streams.replay.sources import only_json
 
     chunks = only_json(asked.files[0], asked.extent) if len(asked.files) == 1 else None
-    if chunks is None or isinstance(judge, AsWas):
+    if chunks is None:
         raise UsageError(
-            "--jobs takes one file of JSON events, or a stored period, and one policy: reading a log takes "
+            "--jobs takes one file of JSON events, or a stored period: logs, or several files, are read by "
             "one process",
             try_next="goaway parse LOG | goaway replay - --jobs 2",
         )
-    asked.extent.total = asked.files[0].stat().st_size if str(asked.files[0]) != "-" else None
-    yield from replay_lines(judge, chunks, asked.counts, jobs=jobs)
+    asked.extent.total = size_of([asked.files[0]])
+    yield from replay_lines(judge, chunks, asked.counts, jobs=jobs, expected=asked.expected(judge))

@@ -6,6 +6,7 @@ from typing import Final
 
 import click
 
+from streams.cli.copies import warn_of_copies
 from streams.cli.pages import check_page, write_page
 from streams.cli.progress import shown
 from streams.cli.replay_source import Asked
@@ -21,11 +22,13 @@ _YEAR_US: Final = 300 * 86_400 * MICROSECONDS
 """Of a shorter history moments are shown without the year."""
 _COLUMNS: Final = ("client", "under", "first UTC", "refused", "seconds", "mail")
 """`refused`, `seconds`: under A/under B; `mail`: messages that it delivered."""
+_SPARE: Final = ("first UTC", "seconds")
 
 
 def compare_policies(asked: Asked, names: tuple[str, str], *, html_file: Path | None, as_json: bool) -> int:
-    """Exit code 1 where somebody is treated differently."""
+    """Exit code 1 where somebody is treated differently, or may be by what cannot be judged."""
     check_page(html_file)
+    warn_of_copies(asked.files)
     a, b = (asked.judge(name) for name in names)
     if asked.clients(a).clients != asked.clients(b).clients:
         raise UsageError(
@@ -37,23 +40,26 @@ def compare_policies(asked: Asked, names: tuple[str, str], *, html_file: Path | 
         found = compare(a, b, (event for batch in asked.judged(a, b) for event in batch.items))
     if not found.clients:
         raise asked.nothing()
+    asked.say_counts()
     if html_file is not None:
         write_page(html_file, compare_page(found, names=names))
     if as_json:
-        print_json(document(found))
+        print_json({**document(found), "lines": asked.counts.facts()})
     else:
         _print(found, names)
-    return int(bool(found.differences))
+    return int(not found.same)
 
 
 def _print(found: Compared, names: Sequence[str]) -> None:
     for line in (policies(found, names), period(found), in_words(found)):
         print_wrapped(line)
+    for it in found.unjudged:
+        print_wrapped(f"note: {it.said}", hanging="  ", colour="yellow")
     for known, title in ((True, "Known legitimate senders"), (False, "Everybody else")):
         of = [it for it in found.differences if it.protected is known]
         if of:
             click.echo(f"\n{title} (refused attempts and seconds: A/B)")
-            print_table(_COLUMNS, [_row(it, found) for it in of[:_LINES]], folded=1)
+            print_table(_COLUMNS, [_row(it, found) for it in of[:_LINES]], folded=1, spare=_SPARE)
             if len(of) > _LINES:
                 click.echo(f"… and {len(of) - _LINES:,} more; --json and --html have them")
 

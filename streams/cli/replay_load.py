@@ -7,6 +7,7 @@ import click
 
 from streams.cli.progress import shown
 from streams.cli.replay_source import Asked
+from streams.cli.tune_history import readable_again
 from streams.errors import UsageError
 from streams.model.policy import Policy
 from streams.replay.counts import ReadCounts
@@ -32,7 +33,12 @@ def speed_of(text: str) -> float | None:
 
 
 def feed(asked: Asked, speed: float | None) -> None:
-    """Send the history; the counts go to standard error."""
+    """Send the history, which is read twice; the counts go to standard error."""
+    with readable_again(asked.files) as paths:
+        _feed(replace(asked, paths=tuple(paths)), speed)
+
+
+def _feed(asked: Asked, speed: float | None) -> None:
     policy = asked.policy()
     pump = Pump(asked.settings.kafka)
     now = time.time_ns() // 1000
@@ -43,7 +49,8 @@ def feed(asked: Asked, speed: float | None) -> None:
         shift = Shift(_first(asked, policy), now, speed, run=str(now))
     asked.counts, asked.extent = ReadCounts(), Extent()
     with shown(asked, "to Kafka"):
-        done = pump.run(asked.batches(policy), shift, paced=speed is not None)
+        batches = asked.batches(policy, check_clients=False)
+        done = pump.run(batches, shift, paced=speed is not None)
     if not done.events:
         raise asked.nothing()
     rate = done.events / done.seconds if done.seconds else 0
@@ -52,28 +59,21 @@ def feed(asked: Asked, speed: float | None) -> None:
         f"at worst {done.behind_s:.2f} s behind its pace",
         err=True,
     )
+    asked.say_doubt()
 
 
 def _first(asked: Asked, policy: Policy) -> int:
     looked = replace(asked, counts=ReadCounts(), extent=Extent())
-    _once_more(asked)
-    return next((it.items[0].at for it in looked.batches(policy) if it.items), 0)
+    batches = looked.batches(policy, check_clients=False)
+    return next((it.items[0].at for it in batches if it.items), 0)
 
 
 def _ends(asked: Asked, policy: Policy) -> tuple[int, int]:
     looked = replace(asked, counts=ReadCounts(), extent=Extent())
-    _once_more(asked)
     first = last = 0
     with shown(looked, "look for the end"):
-        for batch in looked.batches(policy):
+        for batch in looked.batches(policy, check_clients=False):
             if batch.items:
                 first = first or batch.items[0].at
                 last = max(last, *(it.at for it in batch.items))
     return first, last
-
-
-def _once_more(asked: Asked) -> None:
-    if any(str(file) == "-" for file in asked.files):
-        raise UsageError(
-            "--to-kafka reads its history twice, so not from standard input", try_next="save it to a file"
-        )

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,20 @@ from streams.cli.period import moment_in
 from streams.cli.policy_names import AS_WAS, DEFAULTS, NAMES, NOW, kept_policy, policies_as_was, policy_now
 from streams.cli.reach import reach
 from streams.config import Settings
-from streams.errors import InvalidValueError, UsageError
+from streams.errors import InvalidValueError, UnavailableError, UsageError
 from streams.model.event import Event
 from streams.model.instant import Instant, rfc3339
 from streams.model.policy import Policy
 from streams.replay.as_was import AsWas
 from streams.replay.clickhouse_source import StoredPeriod
 from streams.replay.counts import ReadCounts
+from streams.replay.expected import FUTURE_US, Expected
 from streams.replay.extent import Extent
-from streams.replay.files import size_of
+from streams.replay.files import is_file, size_of
 from streams.replay.order import Batches
 from streams.replay.sources import history
 from streams.topics import EVENTS
+from streams.wire.policy_words import escaped
 
 
 @dataclass(slots=True)
@@ -45,6 +48,8 @@ class Asked:
     counts: ReadCounts = field(default_factory=ReadCounts)
     extent: Extent = field(default_factory=Extent)
     _now: Instant = field(default_factory=now)
+    _first: tuple[int, ReadCounts] | None = None
+    """Of the first of several passes: its events, and what became of the lines."""
 
     def check(self) -> None:
         """`UsageError` where they do not go together."""
@@ -95,12 +100,14 @@ class Asked:
         """The period's first instant; of files that of the first event."""
         if self.start:
             return self.period()[0]
-        if any(str(path) == "-" for path in self.paths or self.files):
+        if not all(map(is_file, self.paths or self.files)):
             raise UsageError(
-                "standard input would have to be read twice", try_next="save it to a file, and name that"
+                "standard input or a pipe would have to be read twice",
+                try_next="save it to a file, and name that",
             )
         looked = replace(self, counts=ReadCounts(), extent=Extent())
-        return next((it.items[0].at for it in looked.batches(Policy()) if it.items), Instant(0))
+        batches = looked.batches(Policy(), check_clients=False)
+        return next((it.items[0].at for it in batches if it.items), Instant(0))
 
     def clients(self, judge: Policy | AsWas) -> Policy:
         """The policy whose `[clients]` a log is read by: of those that were, the latest."""
@@ -108,14 +115,29 @@ class Asked:
 
     def judged(self, *judges: Policy | AsWas) -> Batches:
         """The history for these: in files, changes of the policy take hold at the time they were made."""
-        batches = self.batches(self.clients(judges[0]))
         as_was = next((it for it in judges if isinstance(it, AsWas)), None)
+        batches = self.batches(self.clients(judges[0]), check_clients=as_was is None)
         return as_was.marked(batches) if as_was is not None and self.files else batches
 
     def again(self, policy: Policy) -> Iterator[Event]:
-        """The events from the beginning, counted anew."""
+        """The events from the beginning, counted anew: in each pass as many as in the first, since a log can
+        grow while it is read. `UnavailableError` where they have become fewer."""
         self.counts, self.extent = ReadCounts(), Extent()
-        return (event for batch in self.batches(policy) for event in batch.items)
+        batches = self.batches(policy)
+        return self._as_many(event for batch in batches for event in batch.items)
+
+    def _as_many(self, events: Iterator[Event]) -> Iterator[Event]:
+        done, most = 0, self._first[0] if self._first else None
+        for done, event in enumerate(islice(events, most), 1):  # noqa: B007
+            yield event
+        if self._first is None:
+            self._first = done, self.counts
+        if done < self._first[0]:
+            raise UnavailableError(
+                f"the history had {self._first[0]:,} events at first and {done:,} when it was read again",
+                try_next="a copy of it that nobody changes",
+            )
+        self.counts = self._first[1]
 
     def nothing(self) -> InvalidValueError:
         """The error for a history in which no event was."""
@@ -142,31 +164,50 @@ class Asked:
         of = ["--from", self.start, *(["--to", self.end] if self.end else ())]
         return shlex.join([*of, *(["--kafka"] if self.kafka else ())])
 
-    def batches(self, policy: Policy) -> Batches:
-        """The history, read while it is gone through."""
+    def say_counts(self) -> None:
+        """What became of the lines, on standard error, with a warning where many could not be read."""
+        click.echo(str(self.counts), err=True)
+        self.say_doubt()
+
+    def say_doubt(self) -> None:
+        """The warning alone."""
+        if doubt := self.counts.doubt():
+            click.secho(f"note: {escaped(doubt)}", fg="yellow", err=True)
+
+    def expected(self, policy: Policy, *, check_clients: bool = True) -> Expected:
+        """What JSON and stored events have to agree with. Under the policies as they were, what a client is
+        may have changed."""
+        check = check_clients and self.policy_name != AS_WAS
+        return Expected(self._now + FUTURE_US, policy.clients if check else None)
+
+    def batches(self, policy: Policy, *, check_clients: bool = True) -> Batches:
+        """The history, read while it is gone through. `PolicyError` where an event's client is not what the
+        policy makes of its address."""
+        expected = self.expected(policy, check_clients=check_clients)
         if self.files:
             paths = self.paths or self.files
             self.extent.total = size_of(list(paths))
             return history(
                 paths,
                 zone=self.zone,
-                reference=now(),
+                reference=self._now,
                 prefixes=policy.clients,
                 counts=self.counts,
                 extent=self.extent,
+                check_clients=expected.prefixes is not None,
             )
         if self.kafka:
             from streams.replay.kafka_source import KafkaRange
 
             start, end = self.period()
-            records = KafkaRange(self.settings.kafka, start, end, self.counts)
+            records = KafkaRange(self.settings.kafka, start, end, self.counts, expected)
             self.extent = records.extent
             return records.batches()
-        return _counted(self.stored().batches(), self.counts)
+        return _counted(self.stored(expected).batches(), self.counts)
 
-    def stored(self) -> StoredPeriod:
+    def stored(self, expected: Expected) -> StoredPeriod:
         """The period as ClickHouse has it."""
-        found = StoredPeriod(connection_arguments(self.settings.clickhouse), *self.period())
+        found = StoredPeriod(connection_arguments(self.settings.clickhouse), *self.period(), expected)
         self.extent = found.extent
         return found
 

@@ -32,6 +32,7 @@ _LINES = 20
 _YEAR_US: Final = 300 * 86_400 * MICROSECONDS
 """Of a shorter trial moments are shown without the year."""
 _COLUMNS: Final = ("client", "by", "first", "blocks", "seconds", "mail")
+_SPARE: Final = ("first", "seconds")
 _MEANING: Final = """blocks   by the candidate/by the policy in force
 seconds  in which only the one/only the other refuses
 mail     lost while only the candidate refuses/delivered"""
@@ -198,7 +199,7 @@ def _print(found: Compared, heading: list[str], zone: tzinfo) -> None:
         of = [it for it in found.differences if it.legitimate is known]
         if of:
             click.echo(f"\n{title}")
-            print_table(_COLUMNS, [_row(it, found, zone) for it in of[:_LINES]], folded=1)
+            print_table(_COLUMNS, [_row(it, found, zone) for it in of[:_LINES]], folded=1, spare=_SPARE)
             if len(of) > _LINES:
                 click.echo(f"… and {len(of) - _LINES:,} more; --json and --html have them")
     if found.differences:

@@ -12,7 +12,7 @@ _COLUMNS = ("client", "refused by", "first", "blocks", "more s", "less s", "mail
 """`more s`: seconds refused by the candidate only; `less s`: by the policy in force only; `lost`: messages
 that were delivered while the candidate would have refused."""
 _MOST = 500
-"""Clients on the page; the JSON has all of them."""
+"""Clients on the page that are not known to deliver mail; the JSON has all of them."""
 _SPANS = 5
 _SPANS_SHOWN = 4
 _MEANING = (
@@ -125,8 +125,8 @@ def shadow_page(found: Compared, lines: Sequence[str], zone: tzinfo) -> str:
         heading("Known to deliver mail"),
         _table(known, zone) if known else paragraph(none),
         heading("Everybody else"),
-        _table(rest, zone) if rest else paragraph("Nobody is treated differently."),
-        *([paragraph(f"And {len(rest) - _MOST:,} more; --json has them.")] if len(rest) > _MOST else []),
+        _table(rest[:_MOST], zone) if rest else paragraph("Nobody is treated differently."),
+        *([paragraph(f"And {len(rest) - _MOST:,} others; --json has them.")] if len(rest) > _MOST else []),
         paragraph(_MEANING, kind="soft"),
         heading("Blocks by trigger"),
         table(("trigger", "candidate", "in force", "both at once"), totals),
@@ -136,7 +136,7 @@ def shadow_page(found: Compared, lines: Sequence[str], zone: tzinfo) -> str:
 
 def _table(found: Sequence[Difference], zone: tzinfo) -> str:
     names = (*_COLUMNS, "by", "when only one refuses it")
-    return table(names, ((*_row(it, zone), _by(it), _times(it, zone)) for it in found[:_MOST]))
+    return table(names, ((*_row(it, zone), _by(it), _times(it, zone)) for it in found))
 
 
 def _by(it: Difference) -> str:

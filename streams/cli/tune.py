@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import tzinfo
@@ -11,18 +10,20 @@ from typing import Any
 
 import click
 import msgspec
+from click.core import ParameterSource
 
+from streams.cli.copies import warn_of_copies
 from streams.cli.options import data_option, zone_option
 from streams.cli.pages import check_page, write_page
-from streams.cli.policy_change import Attempt, carry_out, in_force, print_words
-from streams.cli.policy_names import AS_WAS, DEFAULTS, NOW, policy_name_option
-from streams.cli.policy_options import Changing, changing
+from streams.cli.policy_change import in_force
+from streams.cli.policy_names import AS_WAS, DEFAULTS, policy_name_option
+from streams.cli.policy_options import Changing
 from streams.cli.progress import shown
 from streams.cli.replay_source import Asked, source_options
 from streams.cli.tables import cell, print_table, print_wrapped
+from streams.cli.tune_apply import apply, changing_by
 from streams.cli.tune_history import readable_again
 from streams.errors import UsageError
-from streams.model.client import parse_network
 from streams.model.event import Event
 from streams.model.policy import Policy
 from streams.replay.setting import RULES, Setting, grid, setting_of
@@ -30,10 +31,11 @@ from streams.replay.tune_page import cautions, length, outstanding, summary, tun
 from streams.replay.tuning import Tuned
 from streams.replay.tuning import as_json as document
 from streams.replay.tuning import tune as run
-from streams.wire.policy_entries import Entries, canonical, policy_of
-from streams.wire.policy_keys import network_key
+from streams.wire.policy_entries import policy_of
 
 MAX_SETTINGS = 1000
+_SAID_ALREADY = {"files", "start", "end", "kafka", "applies", "as_json"}
+"""Parameters that name the history, and those that say what to do with the answer."""
 _CLIENTS = 8
 
 
@@ -72,6 +74,7 @@ def _swept(function: Any) -> Any:
 )
 @click.option("--apply", "applies", is_flag=True, help="Change the policy on Kafka to what is recommended.")
 @click.option("--yes", is_flag=True, help="Do not ask before --apply.")
+@click.option("--short-history", is_flag=True, help="Let --apply go by a history shorter than a day.")
 @policy_name_option
 @zone_option
 @click.option("--note", default="", help="Why; kept with the change.")
@@ -87,6 +90,7 @@ def tune(
     html_file: Path | None,
     applies: bool,
     yes: bool,
+    short_history: bool,
     policy_name: str,
     zone: tzinfo,
     note: str,
@@ -103,28 +107,20 @@ def tune(
     asked = Asked(files, start, end, kafka, zone, data, policy_name)
     asked.check()
     check_page(html_file)
-    change = _changing(asked, note=note, by=by, as_json=as_json) if applies else None
+    warn_of_copies(files)
+    change = changing_by(asked, note=note, by=by, as_json=as_json) if applies else None
     tuned = _tuned(asked, change, levels, per_network=per_network)
     if html_file is not None:
         write_page(html_file, tune_page(tuned))
     if change is None:
         if as_json:
-            click.echo(json.dumps(document(tuned)))
+            click.echo(json.dumps({**document(tuned), "lines": asked.counts.facts()}))
         else:
             _print(tuned)
-            click.echo(f"To have it: {_command(asked, levels, per_network=per_network)} --apply")
+            click.echo(f"To have it: {_command(asked)} --apply")
         return
-    _apply(tuned, change, yes=yes, what=f"tune on {asked.words()}"[:200])
-
-
-def _changing(asked: Asked, *, note: str, by: str, as_json: bool) -> Changing:
-    if asked.policy_name in (AS_WAS, DEFAULTS):
-        raise UsageError(
-            f"--apply weighs the policy in force, since that is what it changes, and not {asked.policy_name}",
-            try_next="goaway tune … --policy now --apply",
-        )
-    file = None if asked.policy_name in ("", NOW) else Path(asked.policy_name)
-    return changing({"note": note, "by": by, "data": asked.data, "policy_file": file, "as_json": as_json})
+    what = f"tune on {asked.words()}"[:200]
+    apply(tuned, change, shows=_print, yes=yes, short_history=short_history, what=what)
 
 
 def _tuned(
@@ -144,36 +140,31 @@ def _tuned(
             tuned = run(policy, history, settings=_settings(policy, levels), each_network=per_network)
     if not tuned.clients:
         raise reading.nothing()
+    asked.counts = reading.counts
+    asked.say_counts()
     return tuned
 
 
-def _command(asked: Asked, levels: dict[str, Sequence[float] | None], *, per_network: bool) -> str:
-    """The command that found this, as it is typed."""
-    words = [f"goaway tune {asked.words()}"]
-    for name, of in levels.items():
-        if of:
-            words.append(f"--{name.replace('_', '-')} {','.join(f'{it:g}' for it in of)}")
-    if per_network:
-        words.append("--per-network")
-    if asked.policy_name not in ("", NOW, AS_WAS, DEFAULTS):
-        words.append(f"--policy {shlex.quote(asked.policy_name)}")
+def _command(asked: Asked) -> str:
+    """The command that found this, as it is typed: with every option that was given."""
+    context, words = click.get_current_context(), [f"goaway tune {asked.words()}"]
+    for option in context.command.params:
+        value = context.params.get(option.name or "")
+        source = context.get_parameter_source(option.name or "")
+        if source is not ParameterSource.COMMANDLINE or option.name in _SAID_ALREADY:
+            continue
+        flag = option.opts[0]
+        if isinstance(value, bool):
+            words.append(flag)
+        elif isinstance(value, list):
+            words.append(f"{flag} {','.join(_number(it) for it in value)}")
+        elif option.name != "policy_name" or value not in (AS_WAS, DEFAULTS):  # weighed, not changed
+            words.append(f"{flag} {shlex.quote(str(value))}")
     return " ".join(words)
 
 
-def _apply(tuned: Tuned, change: Changing, *, yes: bool, what: str) -> None:
-    edit = _edit(tuned)
-    attempt = Attempt(edit, in_force(change)[1], {})
-    attempt(dict(attempt.before))
-    if not change.as_json:
-        _print(tuned)
-        click.echo()
-        print_words(attempt.words or ["nothing to change: the policy says so already"])
-    if not attempt.words:
-        return
-    if not yes and not (sys.stdin.isatty() and click.confirm("Apply this?", default=False)):
-        click.echo("nothing was changed; --yes applies it without asking", err=True)
-        raise click.exceptions.Exit(1)
-    carry_out(change, edit, what)
+def _number(it: float) -> str:
+    return repr(it).removesuffix(".0")
 
 
 def _settings(policy: Policy, levels: dict[str, Sequence[float] | None]) -> list[Setting]:
@@ -185,34 +176,6 @@ def _settings(policy: Policy, levels: dict[str, Sequence[float] | None]) -> list
     if len(found) > MAX_SETTINGS:
         raise UsageError(f"{len(found):,} settings; at most {MAX_SETTINGS:,}", try_next="fewer values")
     return found
-
-
-def _edit(tuned: Tuned) -> Any:
-    """What `--apply` does to the entries: the keys that the recommendation changes, and no others.
-
-    Networks that wrote out the same value as `[limits]` follow it, as they did when it was weighed.
-    """
-    was, becomes = setting_of(tuned.before.limits), setting_of(tuned.after.limits)
-    changed = {
-        name: (getattr(was, name), getattr(becomes, name))
-        for name in Setting.__struct_fields__
-        if getattr(was, name) != getattr(becomes, name)
-    }
-    names = {str(it.network): it.name for it in tuned.after.networks}
-
-    def edit(entries: Entries) -> Entries:
-        after = {key: dict(row) for key, row in entries.items()}
-        limits = after.setdefault("limits", {})
-        limits.update({name: new for name, (_, new) in changed.items()})
-        for key, row in after.items():
-            if key.startswith("networks/"):
-                row.update({name: new for name, (old, new) in changed.items() if row.get(name) == old})
-        for network, of in tuned.networks.items():
-            row = after.setdefault(network_key(parse_network(network)), {"name": names[network]})
-            row.update({it.rule: it.limit for it in of})
-        return canonical(after)
-
-    return edit
 
 
 def _print(tuned: Tuned) -> None:
@@ -231,11 +194,12 @@ def _print(tuned: Tuned) -> None:
             peaks = " ".join(f"{it:>4}" for it in seen.peaks)
             click.echo(f"  {client:<24}{peaks}  {thought.score:+4d} points")
             print_wrapped(cell("; ".join(thought.reasons), 300), indent="      ")
-    click.echo("\nNo setting is better in both (recommended *, now =):")
+    click.echo("\nSettings (recommended *, now =; -: another stops more or hurts fewer):")
     rows = []
     for number in outstanding(tuned):
         it, found = tuned.settings[number], tuned.weighed[number]
         mark = ("*" if number == tuned.recommended else "") + ("=" if number == tuned.now else "")
+        mark += "-" if tuned.beaten(number) else ""
         limits = "/".join(str(getattr(it, rule)) for rule in RULES)
         cool = f"{it.cool_down_s} s" + (f" ×{it.cool_down_growth:g}" if it.cool_down_growth > 1 else "")
         refused = found.refused
@@ -246,9 +210,13 @@ def _print(tuned: Tuned) -> None:
             refused["protected"],
         )
         rows.append((mark, limits, cool, *counts))
-    print_table(("", "limits", "cool-down", "stopped", "hurt", "refused bad", "refused good"), rows)
+    print_table(
+        ("", "limits", "cool-down", "stopped", "hurt", "refused bad", "refused good"),
+        rows,
+        spare=("refused bad", "refused good"),
+    )
     click.echo()
-    for line in summary(tuned):
-        print_wrapped(line, hanging="  ")
     for line in cautions(tuned):
         print_wrapped(f"note: {line}", hanging="  ", colour="yellow")
+    for line in summary(tuned):
+        print_wrapped(line, hanging="  ")

@@ -38,11 +38,18 @@ class Traffic:
     clients: int
     """Remembered at once, at most."""
     decisions: int
+    lines: int = 0
+    """Log lines that these events were read from; 0 where the history is no log."""
 
     @property
     def per_s(self) -> float:
         """The average."""
         return self.events / self.seconds if self.seconds else 0.0
+
+    @property
+    def lines_per_event(self) -> float:
+        """One, where the history does not know it."""
+        return self.lines / self.events if self.lines and self.events else 1.0
 
     @property
     def decisions_per_day(self) -> float:
@@ -81,10 +88,15 @@ def needs(traffic: Traffic, rates: Rates) -> list[Need]:
     wanted = traffic.peak_per_s * HEADROOM
     workers = max(1, ceil(wanted / rates.worker_per_s))
     partitions = max(_LEAST_PARTITIONS, 2 * workers)
-    shippers = wanted / rates.parse_per_s
+    shippers = wanted * traffic.lines_per_event / rates.parse_per_s
     month = traffic.per_s * 86_400 * MONTH_DAYS
     kafka = traffic.per_s * 86_400 * EVENT_DAYS
     memory = WORKER_BASE_MB * workers + traffic.clients * BYTES_PER_CLIENT / 1e6
+    lines = (
+        f"{traffic.lines_per_event:.2f}"
+        if traffic.lines
+        else "1 (assumed: the history is no log; lines that tell nothing come on top)"
+    )
     peak = f"{traffic.peak_per_s:,.1f}/s × {HEADROOM:g}"
     return [
         Need(
@@ -105,8 +117,8 @@ def needs(traffic: Traffic, rates: Rates) -> list[Need]:
             "cores that read logs",
             shippers,
             "",
-            "busiest minute × headroom ÷ lines read a second",
-            f"{peak} ÷ {rates.parse_per_s:,.0f}/s",
+            "busiest minute × headroom × lines an event ÷ lines read a second",
+            f"{peak} × {lines} ÷ {rates.parse_per_s:,.0f}/s",
         ),
         Need(
             "ClickHouse, a month",

@@ -16,6 +16,7 @@ from clickhouse_driver import errors as driver
 from streams.errors import UnavailableError
 from streams.model.event import Event
 from streams.model.instant import Instant
+from streams.replay.expected import ANYTHING, Expected, check_client
 from streams.replay.extent import Extent
 from streams.replay.order import Batch, Batches
 
@@ -68,10 +69,21 @@ class _Blocks:
 
 
 class StoredPeriod:
-    """Events with `start <= at < end`; `connection` are clickhouse-driver's arguments."""
+    """Events with `start <= at < end`; `connection` are clickhouse-driver's arguments.
 
-    def __init__(self, connection: Mapping[str, Any], start: Instant, end: Instant) -> None:
+    Reading them raises `PolicyError` where a client is not as `expected.prefixes` have it.
+    """
+
+    def __init__(
+        self,
+        connection: Mapping[str, Any],
+        start: Instant,
+        end: Instant,
+        expected: Expected = ANYTHING,
+    ) -> None:
         self._connection = dict(connection)
+        self._expected = expected
+        self._checked = set[str]()
         self.start, self.end = start, end
         self.extent = Extent()
         self.place = f"ClickHouse at {connection.get('host')}:{connection.get('port')}"
@@ -139,8 +151,19 @@ class StoredPeriod:
     def _events(self, blocks: Iterator[Columns]) -> Iterator[tuple[Batch[Event], Columns]]:
         for columns in blocks:
             events = _made(columns[: len(_FIELDS)])
+            if self._expected.prefixes is not None:
+                self._check(events)
             self.extent.done += len(events)
             yield Batch(events, events[-1].at), columns[len(_FIELDS) :]
+
+    def _check(self, events: list[Event]) -> None:
+        """Each address is looked at once."""
+        new: set[str] = {event.address for event in events}
+        if new := new - self._checked:
+            for event in events:
+                if event.address in new:
+                    check_client(event, self._expected)
+            self._checked = self._checked | new if len(self._checked) < _MOST_KNOWN else new
 
     def _explained(self, error: BaseException) -> UnavailableError:
         said = str(getattr(error, "message", "") or error).partition("Stack trace")[0].strip()[:300]

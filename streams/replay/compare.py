@@ -9,19 +9,21 @@ from streams.engine.outcome import refused, refuses
 from streams.engine.rules import RULES_BY_KIND
 from streams.engine.state import State
 from streams.engine.step import step
-from streams.model.client import Client
+from streams.model.client import Address, Client
 from streams.model.decision import Decision
 from streams.model.event import Event
 from streams.model.instant import MICROSECONDS, Instant
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
 from streams.replay.as_was import AsWas
+from streams.replay.compare_unjudged import Unjudged, Unseens, unjudged
 from streams.replay.legitimacy import Legitimacy, legitimacy, protected
 from streams.replay.observed import Observed
 
 Where = Literal["A", "B", "both"]
 """Which policy refuses the client; both: not at the same times, or for other reasons."""
 _TIMES: Final = 5
+_ENDLESS: Final = 1 << 62
 
 
 class Refusals(msgspec.Struct, kw_only=True):
@@ -32,7 +34,8 @@ class Refusals(msgspec.Struct, kw_only=True):
     attempts: int = 0
     """Connections and transactions of the history that would have been refused."""
     blocked_us: int = 0
-    """How long its blocks last together, overlaps counted once; blocks without an end are left out."""
+    """How long its blocks last together, overlaps counted once; by an entry of the block list up to the end
+    of the history."""
     first: Instant | None = None
     """When it is refused for the first time."""
     last: Instant | None = None
@@ -42,6 +45,8 @@ class Refusals(msgspec.Struct, kw_only=True):
     spans: list[tuple[Instant, Instant | None]] = []
     """From when to when, of its first five blocks."""
     _until: int = 0
+    _limited: int = 0
+    """When the last block ends that no entry of the block list has brought about."""
 
     def block(self, decision: Decision) -> None:
         """One more block."""
@@ -53,15 +58,21 @@ class Refusals(msgspec.Struct, kw_only=True):
             self.triggers.append(name)
         if len(self.spans) < _TIMES:
             self.spans.append((decision.at, decision.until))
-        if decision.until is not None:
-            self.blocked_us += max(0, decision.until - max(decision.at, self._until))
-            self._until = max(self._until, decision.until)
+        until = _ENDLESS if decision.until is None else decision.until
+        self.blocked_us += max(0, until - max(decision.at, self._until))
+        self._until = max(self._until, until)
+        if decision.trigger != "blocklist":
+            self._limited = self._until
 
     def release(self, at: int) -> None:
         """Its blocks end early."""
         if at < self._until:
             self.blocked_us -= self._until - at
             self._until = at
+
+    def close(self, last: int) -> None:
+        """The history ends here: an entry of the block list goes on, and is counted no further."""
+        self.release(max(last, self._limited))
 
 
 class Difference(msgspec.Struct, kw_only=True):
@@ -93,8 +104,15 @@ class Compared(msgspec.Struct, kw_only=True):
     refused_b: int
     attempts_a: int
     attempts_b: int
+    unjudged: list[Unjudged]
+    """What the policies have that no history shows."""
     differences: list[Difference]
     """Known legitimate senders first, then by how many attempts it makes a difference for."""
+
+    @property
+    def same(self) -> bool:
+        """Whether nobody is treated differently, and nothing unjudged may treat anybody so."""
+        return not self.differences and not any(it.differs for it in self.unjudged)
 
 
 class _Side:
@@ -106,12 +124,21 @@ class _Side:
         self.version = "as-was" if isinstance(policy, AsWas) else self.index.version
         self.state = State(memory_s=self.index.policy.memory_s)
         self.found: dict[Client, Refusals] = {}
+        self.unseen = Unseens()
+        self.unseen.add(self.index)
+        self._listed: dict[Client, Address] = {}
+        """Whom an entry of the block list refuses, and by which address."""
 
     def switch(self, marker: Event) -> None:
         """Go on under the policy that the marker names."""
         if self._switches is not None and (changed := self._switches.after(marker)) is not None:
             self.index = changed
             self.state.remember_for(changed.policy.memory_s)
+            self.unseen.add(changed)
+            for client, address in list(self._listed.items()):
+                if changed.standing(address).blocked(marker.at) is None:
+                    self.found[client].release(marker.at)
+                    del self._listed[client]
 
     def step(self, event: Event) -> None:
         """Decide, and note what was refused."""
@@ -123,6 +150,8 @@ class _Side:
             known = self.found.setdefault(event.client, Refusals())
             if it.action == "block":
                 known.block(it)
+                if it.trigger == "blocklist":
+                    self._listed[event.client] = event.address
             else:
                 known.release(it.at)
         if event.kind in RULES_BY_KIND and self._refused(index, event, decided_now=refuses(outcomes)):
@@ -156,6 +185,9 @@ def compare(a: Policy | AsWas, b: Policy | AsWas, events: Iterable[Event]) -> Co
         known.note(event)
         for side in sides:
             side.step(event)
+    for side in sides:
+        for refusals in side.found.values():
+            refusals.close(last)
     found = [
         _difference(client, known, *(side.found.get(client, Refusals()) for side in sides))
         for client, known in seen.items()
@@ -175,6 +207,7 @@ def compare(a: Policy | AsWas, b: Policy | AsWas, events: Iterable[Event]) -> Co
         refused_b=sum(it.blocks > 0 for it in of_b),
         attempts_a=sum(it.attempts for it in of_a),
         attempts_b=sum(it.attempts for it in of_b),
+        unjudged=unjudged(*(side.unseen for side in sides)),
         differences=found,
     )
 

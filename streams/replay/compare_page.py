@@ -9,7 +9,7 @@ from streams.replay.compare import Compared, Difference, Refusals, seconds
 from streams.replay.page import heading, page, paragraph, table
 
 _MOST = 500
-"""Clients on the page; the JSON has all of them."""
+"""Clients on the page that are not known to be legitimate; the JSON has all of them."""
 
 
 def compare_page(found: Compared, *, names: tuple[str, str]) -> str:
@@ -18,14 +18,15 @@ def compare_page(found: Compared, *, names: tuple[str, str]) -> str:
     rest = [it for it in found.differences if not it.protected]
     parts = [
         paragraph(f"{policies(found, names)} {period(found)}", kind="soft"),
-        paragraph(in_words(found), kind="big warn" if known else "big"),
+        paragraph(in_words(found), kind="big warn" if known or not found.same else "big"),
+        *(paragraph(it.said, kind="big warn") for it in found.unjudged),
         heading("Known legitimate senders"),
         _table(known) if known else paragraph("None is treated differently."),
         heading("Everybody else"),
-        _table(rest) if rest else paragraph("Nobody is treated differently."),
+        _table(rest[:_MOST]) if rest else paragraph("Nobody is treated differently."),
     ]
     if len(rest) > _MOST:
-        parts.append(paragraph(f"And {len(rest) - _MOST:,} more; --json has them."))
+        parts.append(paragraph(f"And {len(rest) - _MOST:,} others; --json has them."))
     return page("Two policies over one history", parts)
 
 
@@ -46,7 +47,8 @@ def period(found: Compared) -> str:
 def in_words(found: Compared) -> str:
     """The whole in a sentence or two."""
     if not found.differences:
-        return f"Same: of {found.clients:,} clients none is refused under one and not under the other."
+        none = f"of {found.clients:,} clients none is refused under one and not under the other."
+        return f"By what can be judged, {none}" if found.unjudged else f"Same: {none}"
     known = sum(it.protected for it in found.differences)
     return (
         f"{len(found.differences):,} of {found.clients:,} clients are refused differently; known legitimate "
@@ -58,10 +60,11 @@ def in_words(found: Compared) -> str:
 def as_json(found: Compared) -> dict[str, object]:
     """Everything, for a program to read; times in RFC 3339, lengths in seconds."""
     return {
-        **{name: getattr(found, name) for name in Compared.__struct_fields__ if name != "differences"},
+        **{name: getattr(found, name) for name in Compared.__struct_fields__},
         "first": rfc3339(found.first),
         "last": rfc3339(found.last),
-        "same": not found.differences,
+        "same": found.same,
+        "unjudged": [{**msgspec.structs.asdict(it), "said": it.said} for it in found.unjudged],
         "differences": [
             {
                 "client": it.client,
@@ -131,7 +134,7 @@ def _table(found: list[Difference]) -> str:
                 it.legitimacy.score,
                 "; ".join(it.legitimacy.reasons) or "nothing is known",
             )
-            for it in found[:_MOST]
+            for it in found
         ),
     )
 

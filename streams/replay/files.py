@@ -4,7 +4,9 @@ import bz2
 import gzip
 import lzma
 import sys
+import zlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -17,13 +19,17 @@ _MAGIC: Final[tuple[tuple[bytes, Any], ...]] = (
     (b"BZh", bz2.open),
     (b"\xfd7zXZ", lzma.open),
 )
+_LOOK_AT: Final = max(len(magic) for magic, _ in _MAGIC)
 
 
 def chunks(file: Path, extent: Extent | None = None) -> Iterator[bytes]:
-    """The file's content, decompressed where it is gzip, bzip2 or xz; `-` is standard input."""
+    """The content, decompressed where it is gzip, bzip2 or xz, of a pipe too; `-` is standard input.
+
+    `UnavailableError` where it cannot be read to its end.
+    """
     try:
         with _raw(file) as raw:
-            opened, before = _decompressed(raw, file), 0
+            opened, before = _decompressed(raw), 0
             read = opened.read1 if hasattr(opened, "read1") else opened.read
             while chunk := read(CHUNK):
                 if extent is not None:
@@ -31,29 +37,47 @@ def chunks(file: Path, extent: Extent | None = None) -> Iterator[bytes]:
                     extent.done += now - before
                     before = now
                 yield chunk
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UnavailableError(f"{file}: cannot be read ({reason})", try_next=f"ls -l {file}") from error
+
+
+def is_file(file: Path) -> bool:
+    """Whether it can be read again: not `-`, a pipe or a device. What is not there counts as a file, so that
+    opening it says so."""
+    return str(file) != "-" and (file.is_file() or file.is_dir() or not file.exists())
 
 
 def size_of(files: list[Path]) -> int | None:
     """Bytes on disk of all of them; None where that cannot be known."""
     try:
-        return None if any(str(file) == "-" for file in files) else sum(it.stat().st_size for it in files)
+        return sum(it.stat().st_size for it in files) if all(map(is_file, files)) else None
     except OSError as error:
         raise UnavailableError(
             f"{error.filename}: cannot be read ({error.strerror})", try_next=f"ls -l {error.filename}"
         ) from error
 
 
-def _raw(file: Path) -> IO[bytes]:
-    return sys.stdin.buffer if str(file) == "-" else file.open("rb")
+def _raw(file: Path) -> AbstractContextManager[IO[bytes]]:
+    # standard input stays open: whether it is a terminal may be asked later
+    return nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb")
 
 
-def _decompressed(raw: IO[bytes], file: Path) -> Any:
-    if str(file) == "-" or not raw.seekable():
-        return raw
-    start = raw.read(6)
-    raw.seek(0)
+class _Begun:
+    """A stream whose first bytes were read already, for those who cannot go back to them."""
+
+    def __init__(self, start: bytes, rest: IO[bytes]) -> None:
+        self._start = start
+        self._rest: Any = rest
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes, as soon as there are any; none at the end."""
+        start, self._start = self._start[:size], self._start[size:]
+        rest: bytes = self._rest.read1(size - len(start)) if len(start) < size else b""
+        return start + rest
+
+
+def _decompressed(raw: IO[bytes]) -> Any:
+    begun = _Begun(start := raw.read(_LOOK_AT), raw)
     opener = next((it for magic, it in _MAGIC if start.startswith(magic)), None)
-    return raw if opener is None else opener(raw, "rb")
+    return begun if opener is None else opener(begun, "rb")

@@ -13,11 +13,12 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from streams.errors import InvalidValueError
-from streams.model.client import parse_address
+from streams.model.client import ClientPrefixes, parse_address
 from streams.model.event import Event
 from streams.model.instant import parse_instant
 from streams.replay.counts import ReadCounts
-from streams.replay.order import Block, put_in_order
+from streams.replay.expected import ANYTHING, FUTURE, Expected, check_client
+from streams.replay.order import Block, put_in_order, reached
 from streams.wire.frames import decode_event
 from streams.wire.instants import microseconds
 from streams.wire.postfix import Ignored, Unreadable
@@ -51,8 +52,10 @@ WHEN_WHO: Final = msgspec.json.Decoder(WhenWho)
 W = TypeVar("W", bound=When)
 
 
-_addresses: Final[dict[str, str]] = {}
-"""Canonical addresses, each one text however often it is read."""
+_Known = dict[str, tuple[str, str]]
+"""Canonical addresses with their clients, each one text however often it is read."""
+_known: Final[dict[ClientPrefixes | None, _Known]] = {}
+"""By the prefixes that say who the client is; without them it is taken for the address."""
 
 
 class Stamps(NamedTuple):
@@ -60,9 +63,10 @@ class Stamps(NamedTuple):
 
     ats: Sequence[int] | None
     """Of each line; None where not every line has one."""
+    times: Sequence[int]
+    """These three as of `Block`."""
     first: int
-    """As of `Block`."""
-    newest: int
+    reached: int
     strict: bool
     """Whether each is after the one before."""
 
@@ -85,10 +89,36 @@ def blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(held)
 
 
-def block_of_lines(content: bytes, counts: ReadCounts) -> Block:
-    """The block's events, to be made when it is their turn; lines that are no events are counted then."""
-    _, stamps = looked_at(content, WHEN)
-    return Block(stamps.first, stamps.newest, partial(events_of, content, stamps, counts))
+def block_of_lines(content: bytes, counts: ReadCounts, expected: Expected = ANYTHING) -> Block:
+    """The block's events, to be made when it is their turn; lines that are no events are counted then.
+
+    Making them raises `PolicyError` where a client is not as `expected.prefixes` have it.
+    """
+    content, _, stamps = in_time(content, WHEN, counts, expected)
+    make = partial(events_of, content, stamps, counts, expected)
+    return Block(stamps.times, stamps.first, stamps.reached, make)
+
+
+def in_time(
+    content: bytes, decoder: "msgspec.json.Decoder[W]", counts: ReadCounts, expected: Expected
+) -> tuple[bytes, list[W] | None, Stamps]:
+    """The block without the lines that are stamped later than expected, which are counted; and what
+    `looked_at` says of it."""
+    found, stamps = looked_at(content, decoder)
+    if not stamps.times or stamps.times[-1] <= expected.latest:
+        return content, found, stamps
+    kept = [line for line in lines_of(content) if _when(line) <= expected.latest]
+    counts.took(FUTURE, len(lines_of(content)) - len(kept))
+    content = b"\n".join((*kept, b""))
+    return content, *looked_at(content, decoder)
+
+
+def _when(line: bytes) -> int:
+    """0 where the line has no time."""
+    try:
+        return parse_instant(WHEN.decode(line).at)
+    except NOT_READ:
+        return 0
 
 
 def looked_at(content: bytes, decoder: "msgspec.json.Decoder[W]") -> tuple[list[W] | None, Stamps]:
@@ -99,65 +129,70 @@ def looked_at(content: bytes, decoder: "msgspec.json.Decoder[W]") -> tuple[list[
             return found, _stamps(microseconds([it.at for it in found]))
     except NOT_READ:
         pass
-    newest = 0
-    for line in lines_of(content):
-        try:
-            newest = max(newest, parse_instant(WHEN.decode(line).at))
-        except NOT_READ:
-            continue
-    return None, Stamps(None, 0, newest, strict=False)
+    stamps = _stamps([at for line in lines_of(content) if (at := _when(line))])
+    return None, stamps._replace(ats=None, first=0, strict=False)
 
 
 def _stamps(ats: Sequence[int]) -> Stamps:
     if not ats:
-        return Stamps(ats, 0, 0, strict=True)
+        return Stamps(ats, ats, 0, 0, strict=True)
     if all(map(lt, ats, islice(ats, 1, None))):
-        return Stamps(ats, ats[0], ats[-1], strict=True)
-    in_order = all(map(le, ats, islice(ats, 1, None)))
-    return Stamps(ats, ats[0] if in_order else 0, max(ats), strict=False)
+        return Stamps(ats, ats, ats[0], ats[-1], strict=True)
+    if all(map(le, ats, islice(ats, 1, None))):
+        return Stamps(ats, ats, ats[0], ats[-1], strict=False)
+    times = sorted(ats)
+    return Stamps(ats, times, 0, reached(ats[-1], times), strict=False)
 
 
-def events_of(content: bytes, stamps: Stamps, counts: ReadCounts) -> list[Event]:
+def events_of(content: bytes, stamps: Stamps, counts: ReadCounts, expected: Expected) -> list[Event]:
     """The events of a block, put in order."""
-    events, _ = events_and_lines(content, stamps.ats, counts)
+    events, _ = events_and_lines(content, stamps.ats, counts, expected)
     return events if stamps.strict else put_in_order(events)
 
 
 def events_and_lines(
-    content: bytes, ats: Sequence[int] | None, counts: ReadCounts
+    content: bytes, ats: Sequence[int] | None, counts: ReadCounts, expected: Expected
 ) -> tuple[list[Event], Sequence[int]]:
-    """The events of lines whose times are `ats`, and the number of the line of each, from 0.
+    """The events of lines whose times are `ats`, and the number of the line of each, from 0; `PolicyError`
+    where a client is not as expected.
 
     Their `at` is a plain `int`, which the engine calculates with and is faster to make than an `Instant`;
     who encodes such an event gives it an `Instant` first (`pump.Shift.of`).
     """
+    known = _known.setdefault(expected.prefixes, {})
     if ats is None:
-        return _one_by_one(content, counts)
+        return _one_by_one(content, counts, known, expected)
     try:
         events = _EVENTS.decode_lines(content)
         try:
-            _fill(events, ats)
+            _fill(events, ats, known, others=expected.prefixes is None)
         except KeyError:
-            _learn_addresses({event.address for event in events})
-            _fill(events, ats)
+            _learn(events, known, expected)
+            _fill(events, ats, known, others=True)
     except NOT_READ:
-        return _one_by_one(content, counts)
+        return _one_by_one(content, counts, known, expected)
     counts.read += len(events)
     counts.events += len(events)
     return events, range(len(events))
 
 
-def _fill(events: list[Any], ats: Sequence[int]) -> None:
-    """Times and addresses; the same text for the same address is found faster in the engine's tables."""
-    known = _addresses
+def _fill(events: list[Any], ats: Sequence[int], known: _Known, *, others: bool) -> None:
+    """Times, addresses and clients; the same text for the same one is found faster in the engine's tables.
+
+    `KeyError` where an address is not known, or, unless `others` are right too, has another client.
+    """
     for event, at in zip(events, ats, strict=True):
         event.at = at
-        event.address = address = known[event.address]
-        if event.client == address:
-            event.client = address
+        event.address, client = known[event.address]
+        if event.client == client:
+            event.client = client
+        elif not others:
+            raise KeyError(client)
 
 
-def _one_by_one(content: bytes, counts: ReadCounts) -> tuple[list[Event], list[int]]:
+def _one_by_one(
+    content: bytes, counts: ReadCounts, known: _Known, expected: Expected
+) -> tuple[list[Event], list[int]]:
     events, numbers = list[Event](), list[int]()
     for number, line in enumerate(lines_of(content)):
         if not line or line.isspace():
@@ -168,6 +203,7 @@ def _one_by_one(content: bytes, counts: ReadCounts) -> tuple[list[Event], list[i
         except InvalidValueError as error:
             counts.took(Unreadable(error.what[:80]))
             continue
+        _learn([event], known, expected)
         counts.took([event])
         events.append(event)
         numbers.append(number)
@@ -182,11 +218,19 @@ def lines_of(content: bytes) -> list[bytes]:
     return lines
 
 
-def _learn_addresses(addresses: set[str]) -> None:
-    """`ValueError` where one is not in canonical form."""
-    if len(_addresses) > _MOST_KNOWN:
-        _addresses.clear()
-    for address in addresses:
-        if parse_address(address) != address:
-            raise ValueError(address)
-        _addresses.setdefault(address, address)
+def _learn(events: list[Any], known: _Known, expected: Expected) -> None:
+    """`ValueError` where an address is not in canonical form, `PolicyError` where it has another client."""
+    prefixes = expected.prefixes
+    if len(known) > _MOST_KNOWN:
+        known.clear()
+    for address, client in {(it.address, it.client): None for it in events}:
+        if address not in known:
+            if parse_address(address) != address:
+                raise ValueError(address)
+            known[address] = address, address
+            if prefixes is not None and (right := prefixes.client_of(address)) != address:
+                known[address] = address, right
+        if prefixes is not None and client != known[address][1]:
+            for it in events:
+                if (it.address, it.client) == (address, client):
+                    check_client(it, expected)

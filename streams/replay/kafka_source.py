@@ -16,8 +16,9 @@ from streams.kafka import TIMEOUT_S, events_partitions, onlooker, unavailable
 from streams.model.event import Event
 from streams.model.instant import Instant
 from streams.replay.counts import ReadCounts
+from streams.replay.expected import ANYTHING, Expected
 from streams.replay.extent import Extent
-from streams.replay.json_lines import block_of_lines
+from streams.replay.json_lines import WHEN, events_and_lines, looked_at
 from streams.replay.order import Batch, Batches, BlockOrder, Source, block_of, event_order, merged
 from streams.topics import EVENTS
 
@@ -30,8 +31,16 @@ _STALL_S: Final = 30.0
 class KafkaRange:
     """Events with `start <= at < end` of all partitions, one consumer a partition."""
 
-    def __init__(self, settings: KafkaSettings, start: Instant, end: Instant, counts: ReadCounts) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        start: Instant,
+        end: Instant,
+        counts: ReadCounts,
+        expected: Expected = ANYTHING,
+    ) -> None:
         self._settings = settings
+        self._expected = expected
         self._start, self._end = start, end
         self._counts = counts
         self.extent = Extent()
@@ -57,9 +66,10 @@ class KafkaRange:
             consumer.assign([TopicPartition(EVENTS, number, begins)])
             order = BlockOrder()
             for frames in self._frames(consumer, number):
-                events = block_of_lines(b"".join(frames), self._counts).events()
-                within = [it for it in events if self._start <= it.at < self._end]
-                yield from order.add(block_of(within, max((it.at for it in within), default=0)))
+                content = b"".join(frames)
+                _, stamps = looked_at(content, WHEN)
+                events, _ = events_and_lines(content, stamps.ats, self._counts, self._expected)
+                yield from order.add(block_of([it for it in events if self._start <= it.at < self._end]))
             yield from order.rest()
         finally:
             consumer.close()

@@ -1,18 +1,22 @@
 """What a history shows of each client: what it did, how it went, and how high its counts rose unblocked."""
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
 from streams.engine.state import ClientState, State
 from streams.engine.step import step
 from streams.model.client import Address, Client
-from streams.model.event import Event
+from streams.model.event import Event, EventKind
 from streams.model.instant import MICROSECONDS
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
-from streams.replay.setting import unlimited
+from streams.replay.setting import RULES, unlimited, with_schedules_marked
 
 _MAX_ZONES: Final = 8
+_MAX_FAILING: Final = 64
+_NO_LOGIN: Final = re.compile(r"\bauth=0/(\d{1,4})\b", re.ASCII)
+_EVERY: Final = (True, True, True)
 
 
 class Observed:
@@ -21,12 +25,14 @@ class Observed:
     __slots__ = (
         "accepted",
         "address",
+        "asks",
         "auth_failures",
         "authenticated",
         "clean",
         "connects",
         "erring",
         "exempt",
+        "failing",
         "first",
         "gaps",
         "last",
@@ -59,6 +65,10 @@ class Observed:
         """Zones that list it."""
         self.peaks = [0, 0, 0]
         """The highest counts of `RULES` while no limit blocks it."""
+        self.asks = [0, 0, 0]
+        """The same while no schedule sets that limit: what it asks of `[limits]` or its network's entry."""
+        self.failing: dict[str, None] | None = None
+        """Open sessions in which a login failed, at most 64: what their end says of that is known already."""
         self.first = self.last = at
         """Its first and its latest connection."""
         self.typical_us = 0
@@ -101,6 +111,10 @@ class Observed:
                 self.authenticated += 1
             case "auth_failure":
                 self.auth_failures += 1
+                failing = self.failing = self.failing or {}
+                if len(failing) >= _MAX_FAILING:
+                    del failing[next(iter(failing))]
+                failing[event.session] = None
             case "violation":
                 self.violations += 1
             case "learnt":
@@ -110,12 +124,13 @@ class Observed:
                     if zone not in self.listed and len(self.listed) < _MAX_ZONES:
                         self.listed += (zone,)
             case "disconnect":
-                _ended(self, event.detail)
+                _ended(self, event.session, event.detail)
 
 
 def observe(policy: Policy, events: Iterable[Event]) -> dict[Client, Observed]:
     """Every client of the history. Peaks are counted by the engine, under the policy without its limits."""
     index, state = PolicyIndex(unlimited(policy)), State(memory_s=policy.memory_s)
+    calendar = PolicyIndex(with_schedules_marked(policy))
     found: dict[Client, Observed] = {}
     for event in events:
         if event.kind == "policy":
@@ -128,29 +143,57 @@ def observe(policy: Policy, events: Iterable[Event]) -> dict[Client, Observed]:
         step(index, state, event)
         seen.note(event)
         if event.kind in ("connect", "mail") and (client := state.clients.get(event.client)) is not None:
-            _peaks(seen.peaks, client)
+            asks = _asks(calendar, event) if calendar.has_schedules else _EVERY
+            _peaks(seen, client, event.kind, asks)
     return found
 
 
-def _peaks(peaks: list[int], client: ClientState) -> None:
+def _asks(calendar: PolicyIndex, event: Event) -> tuple[bool, ...]:
+    """Of each of `RULES` whether no schedule sets it for this address at this instant."""
+    limits = calendar.at(event.at).standing(event.address).limits
+    return tuple(getattr(limits, rule) != -1 for rule in RULES)
+
+
+def _peaks(seen: Observed, client: ClientState, kind: EventKind, asks: tuple[bool, ...]) -> None:
+    """What the event has counted, and judges: transactions, or connections and open sessions."""
+    if kind == "mail":
+        _rose(seen, 2, len(client.requests or ()), asks)
+        return
     sessions = client.sessions
-    if sessions and len(sessions) > peaks[0]:
+    if sessions and len(sessions) > (seen.asks if asks[0] else seen.peaks)[0]:
         for name in [name for name, forgotten in sessions.items() if forgotten <= client.clock]:
             del sessions[name]
-        peaks[0] = max(peaks[0], len(sessions))
-    if client.connects and len(client.connects) > peaks[1]:
-        peaks[1] = len(client.connects)
-    if client.requests and len(client.requests) > peaks[2]:
-        peaks[2] = len(client.requests)
+        _rose(seen, 0, len(sessions), asks)
+    _rose(seen, 1, len(client.connects or ()), asks)
 
 
-def _ended(seen: Observed, commands: str) -> None:
-    """`ehlo=2 starttls=1 quit=1 commands=4`; `mail=0/1` is a command of which none succeeded."""
+def _rose(seen: Observed, place: int, count: int, asks: tuple[bool, ...]) -> None:
+    seen.peaks[place] = max(seen.peaks[place], count)
+    if asks[place]:
+        seen.asks[place] = max(seen.asks[place], count)
+
+
+def _ended(seen: Observed, session: str, commands: str) -> None:
+    """`ehlo=2 starttls=1 quit=1 commands=4`; `mail=0/1` is a command of which none succeeded.
+
+    Failed logins are taken from here only where no line of their own told of them.
+    """
+    failing = seen.failing
+    told = failing is not None and session in failing
+    if failing is not None and told:
+        del failing[session]
     if "/" in commands:
         seen.erring += 1
-        seen.auth_failures += "auth=0/" in commands
+        if not told:
+            seen.auth_failures += _failed_logins(commands)
     elif "quit=" in commands and ("ehlo=" in commands or "helo=" in commands):
         seen.clean += 1
+
+
+def _failed_logins(commands: str) -> int:
+    """`ehlo=1 auth=0/2 commands=1/3` → 2; 0 where a login succeeded, or none was tried."""
+    found = _NO_LOGIN.search(commands)
+    return int(found[1]) if found else 0
 
 
 def _zones(detail: str) -> list[str]:

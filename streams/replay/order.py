@@ -16,6 +16,17 @@ LATENESS_US: Final = 5 * MICROSECONDS
 """How far out of order things may come and still be put right; what is later is passed on as it comes."""
 
 _BATCH: Final = 2048
+_MOST_HELD: Final = 1 << 15
+"""Of more, what is not of the last seconds of the latest time named goes on: a history may run backwards."""
+
+
+def reached(stamp: int, times: Sequence[int]) -> int:
+    """How far a source has come whose latest line has this stamp, by the times before it, in their order.
+
+    Stamps jump ahead and come back, where a clock was wrong: what lies further ahead than things may be out
+    of order waits until its time has come, and makes nothing else late.
+    """
+    return times[bisect_right(times, stamp + LATENESS_US) - 1]
 
 
 class TimeOrder(Generic[T]):
@@ -27,33 +38,42 @@ class TimeOrder(Generic[T]):
 
     def __init__(self) -> None:
         self._held: list[tuple[int, bytes, int, T]] = []
-        self._newest = 0
         self._number = 0
         self._look_at = _BATCH
 
     def add(self, at: int, content: bytes, item: T) -> None:
         """Take one thing in."""
-        self._newest = max(self._newest, at)
         self._number += 1
         self._held.append((at, content if at % 1000 else b"", self._number, item))
 
     def ready(self) -> Iterator[T]:
         """What nothing can come before any more."""
         if len(self._held) >= self._look_at:
-            yield from self._release(self._newest - LATENESS_US)
+            stamp = self._held[-1][0]
+            self._held.sort(key=_first_three)
+            times = [entry[0] for entry in self._held]
+            end = (reached(stamp, times) if len(times) <= _MOST_HELD else times[-1]) - LATENESS_US
+            yield from self._release(bisect_left(self._held, end, key=_first))
             # a dense burst stays held: looking again only after as much more keeps the work linear
             self._look_at = max(_BATCH, 2 * len(self._held))
 
     def rest(self) -> Iterator[T]:
         """Everything that is left."""
-        yield from self._release(self._newest + 1)
+        self._held.sort(key=_first_three)
+        yield from self._release(len(self._held))
 
-    def _release(self, before: int) -> Iterator[T]:
-        held = sorted(self._held, key=lambda entry: entry[:3])
-        cut = next((place for place, entry in enumerate(held) if entry[0] >= before), len(held))
-        self._held = held[cut:]
-        for entry in held[:cut]:
+    def _release(self, cut: int) -> Iterator[T]:
+        released, self._held = self._held[:cut], self._held[cut:]
+        for entry in released:
             yield entry[3]
+
+
+def _first(entry: tuple[int, bytes, int, object]) -> int:
+    return entry[0]
+
+
+def _first_three(entry: tuple[int, bytes, int, object]) -> tuple[int, bytes, int]:
+    return entry[:3]
 
 
 class Batch(NamedTuple, Generic[T]):
@@ -73,10 +93,12 @@ class Block(NamedTuple):
     So what waits for others is small, and events are judged while the processor has them at hand.
     """
 
+    times: Sequence[int]
+    """What its lines name, in order of time."""
     first: int
-    """Time of its first event where they come in order, and `newest` is that of its last; else 0."""
-    newest: int
-    """Latest time that anything in it names."""
+    """Time of its first line where the lines come in order; else 0."""
+    reached: int
+    """How far it has come; 0 where it has no times."""
     events: Callable[[], list[Event]]
     """Makes its events, put in order."""
 
@@ -87,42 +109,56 @@ class BlockOrder:
     def __init__(self) -> None:
         self._held: list[Event] = []
         """In order, and before all that is unread."""
+        self._times: list[int] = []
+        """Of what is held by all who share the history, in order."""
         self._unread: deque[Block] = deque()
         """Blocks in order, each after the one before."""
-        self._newest = 0
+        self._latest = 0
+        """Latest time that anything named."""
+        self._upto = 0
+        """Latest time of what was given out."""
 
     def add(self, block: Block) -> Batches:
         """Take in a block; what nothing can come before any more. In how many batches, and their `upto`,
         depends on the times of blocks alone."""
-        first, newest = block.first, self._newest
-        if first > newest or (first and first == newest and first % 1000 == 0):
+        first, latest = block.first, self._latest
+        if first > latest or (first and first == latest and first % 1000 == 0):
             self._unread.append(block)
         else:
-            self._mix(block.events())
-        self._newest = max(newest, block.newest)
-        return self._before(self._newest - LATENESS_US)
+            self._mix(block)
+        if block.times:
+            self._latest = max(latest, block.times[-1])
+        come = block.reached if len(self._times) <= _MOST_HELD else self._latest
+        return self._before(come - LATENESS_US)
 
     def rest(self) -> Batches:
         """Everything that is left."""
-        return self._before(self._newest + 1)
+        return self._before(self._latest + 1)
 
-    def _mix(self, events: list[Event]) -> None:
-        held = self._held
-        for block in self._unread:
-            held += block.events()
+    def _mix(self, block: Block) -> None:
+        held, times = self._held, self._times
+        for it in self._unread:
+            held += it.events()
+            times += it.times
         self._unread.clear()
+        events = block.events()
         place = bisect_left(held, events[0].at, key=_at) if events else len(held)
         after = held[place:]
         held[place:] = sorted(after + events, key=event_order) if after else events
+        place = bisect_left(times, block.times[0]) if block.times else len(times)
+        times[place:] = sorted([*times[place:], *block.times])
 
     def _before(self, end: int) -> Batches:
-        held, unread = self._held, self._unread
-        cut = bisect_left(held, end, key=_at)
-        self._held = held[cut:]
-        yield Batch(held[:cut], min(end, unread[0].first) if unread else end)
-        while unread and unread[0].newest < end:
-            events = unread.popleft().events()
-            yield Batch(events, min(end, unread[0].first) if unread else end)
+        held, times, unread = self._held, self._times, self._unread
+        cut, passed = bisect_left(held, end, key=_at), bisect_left(times, end)
+        if passed:
+            self._upto = max(self._upto, times[passed - 1])
+        self._held, self._times = held[cut:], times[passed:]
+        yield Batch(held[:cut], self._upto)
+        while unread and unread[0].times[-1] < end:
+            block = unread.popleft()
+            self._upto = max(self._upto, block.times[-1])
+            yield Batch(block.events(), self._upto)
 
 
 def _at(event: Event) -> Instant:
@@ -135,9 +171,10 @@ def event_order(event: Event) -> tuple[int, str]:
     return at, event.id if at % 1000 else ""
 
 
-def block_of(events: list[Event], newest: int) -> Block:
-    """A block of events that are there already."""
-    return Block(0, newest, lambda: put_in_order(events))
+def block_of(events: list[Event]) -> Block:
+    """A block of events that are there already, as they came."""
+    times = sorted(event.at for event in events)
+    return Block(times, 0, reached(events[-1].at, times) if events else 0, lambda: put_in_order(events))
 
 
 def put_in_order(events: list[Event]) -> list[Event]:

@@ -11,16 +11,20 @@ h1 { font-size:24px; margin:0 0 4px; } h2 { font-size:18px; margin:28px 0 6px; }
 .wide { overflow-x:auto; } table { border-collapse:collapse; font-size:13px; width:100%; }
 th, td { text-align:left; padding:4px 10px 4px 0; border-bottom:1px solid var(--faint); vertical-align:top; }
 td.n, th.n { text-align:right; } td { overflow-wrap:break-word; } .soft { color:#5b6673; }
-td:first-child { min-width:9em; } td.s { white-space:nowrap; } td:not(.n):last-child { min-width:20em; }
+td:first-child { min-width:9em; } td.s { white-space:nowrap; }
+td:not(.n):last-child { min-width:14em; overflow-wrap:anywhere; }
 .big { font-size:17px; padding:10px 14px; border-left:4px solid var(--c3); background:#f3f8f5; }
 .warn { border-left-color:var(--c2); background:#fdf6ee; } figure { margin:8px 0; }
-.small { display:none; } @media (max-width:640px) {
-.small { display:block; } .large { display:none; } thead { display:none; }
+.small { display:none; } @media (max-width:640px) { .small { display:block; } .large { display:none; } }
+@media (min-width:941px) and (max-width:1200px) { td { overflow-wrap:anywhere; }
+td.s:not(:first-child) { white-space:normal; } td:not(.n,.s,:first-child,:last-child) { min-width:7em; }
+td:not(.n):last-child { min-width:12em; } }
+@media (max-width:940px) { thead { display:none; }
 table, tbody { display:block; } tr { display:block; padding:7px 0; border-bottom:1px solid var(--faint); }
 td, td.n, td.s { display:inline-block; border:0; padding:0 12px 0 0; text-align:left; }
 td { overflow-wrap:anywhere; }
 td:first-child { display:block; font-weight:600; padding:0 0 2px; }
-td:not(.n):last-child { display:block; padding:2px 0 0; }
+td:not(.n):last-child { display:block; padding:2px 0 0; min-width:0; }
 td:not(:first-child)::before { content:attr(data-of) " "; color:#5b6673; } }
 @media print { .wide { overflow:visible; } }
 """

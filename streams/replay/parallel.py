@@ -17,19 +17,21 @@ from queue import SimpleQueue
 from typing import Any, Final, NamedTuple
 
 from streams.engine.step import Outcome
-from streams.errors import UnavailableError
+from streams.errors import GoawayError, UnavailableError
 from streams.model.decision import Decision
 from streams.model.event import Event
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
 from streams.replay.child import Child
 from streams.replay.counts import ReadCounts
+from streams.replay.expected import ANYTHING, Expected
 from streams.replay.json_lines import (
     NOT_READ,
     WHEN,
     WHEN_WHO,
     blocks,
     events_and_lines,
+    in_time,
     lines_of,
     looked_at,
 )
@@ -49,11 +51,16 @@ Found = tuple[Place, list[tuple[bool, bytes]]]
 
 
 def replay_lines(
-    policy: Policy, chunks: Iterable[bytes], counts: ReadCounts, *, jobs: int
+    policy: Policy,
+    chunks: Iterable[bytes],
+    counts: ReadCounts,
+    *,
+    jobs: int,
+    expected: Expected = ANYTHING,
 ) -> Iterator[list[Outcome]]:
     """What `decide` yields for these JSON lines, event by event."""
-    children = [Child(_decide_lines, policy) for _ in range(jobs)]
-    yield from ended(children, _shared(children, chunks, counts))
+    children = [Child(_decide_lines, policy, expected) for _ in range(jobs)]
+    yield from ended(children, _shared(children, chunks, counts, expected))
 
 
 def ended(children: list[Child], decided: Iterator[list[Outcome]]) -> Iterator[list[Outcome]]:
@@ -99,17 +106,21 @@ class _Part(NamedTuple):
     """Of each line its number in the block, as an array of `I`; empty where times tell lines apart."""
     ats: bytes | None
     """Of each line its time, as an array of `q`; None where not all are known."""
+    times: bytes
+    """As of the whole block's `Stamps`, as an array of `q`; so are these three."""
     first: int
-    newest: int
+    reached: int
     strict: bool
-    """These three as of the whole block's `Stamps`."""
 
 
-def _shared(children: list[Child], chunks: Iterable[bytes], counts: ReadCounts) -> Iterator[list[Outcome]]:
+def _shared(
+    children: list[Child], chunks: Iterable[bytes], counts: ReadCounts, expected: Expected
+) -> Iterator[list[Outcome]]:
     answers = [_Answers(child.pipe) for child in children]
     under_way = 0
     for content in blocks(chunks):
-        for child, part in zip(children, parts_of(content, len(children)), strict=True):
+        parts = parts_of(content, len(children), counts, expected)
+        for child, part in zip(children, parts, strict=True):
             child.pipe.send(part)
         under_way += 1
         if under_way > _AHEAD:
@@ -123,12 +134,13 @@ def _shared(children: list[Child], chunks: Iterable[bytes], counts: ReadCounts) 
         counts.add(it.next())
 
 
-def parts_of(content: bytes, jobs: int) -> Iterator[_Part]:
-    """Each child's part of a block."""
-    lines = lines_of(content)
-    found, stamps = looked_at(content, WHEN_WHO)
+def parts_of(content: bytes, jobs: int, counts: ReadCounts, expected: Expected) -> Iterator[_Part]:
+    """Each child's part of a block; what is set aside of it is counted."""
+    content, found, stamps = in_time(content, WHEN_WHO, counts, expected)
     if found is None:
         _, stamps = looked_at(content, WHEN)
+    lines = lines_of(content)
+    times = array("q", stamps.times).tobytes()
     clients = map(_client, lines) if found is None else [it.client for it in found]
     whose = bytes([hash(client) % jobs for client in clients])
     for share in range(jobs):
@@ -137,8 +149,9 @@ def parts_of(content: bytes, jobs: int) -> Iterator[_Part]:
             b"\n".join((*compress(lines, mine), b"")),
             b"" if stamps.strict else array("I", compress(range(len(lines)), mine)).tobytes(),
             None if stamps.ats is None else array("q", compress(stamps.ats, mine)).tobytes(),
+            times,
             stamps.first,
-            stamps.newest,
+            stamps.reached,
             stamps.strict,
         )
 
@@ -155,7 +168,10 @@ def _answered(answers: list[_Answers]) -> Iterator[list[Outcome]]:
     """What all children decided about one block, in the order of its events."""
     found: list[Found] = []
     for it in answers:
-        found += it.next()
+        given = it.next()
+        if isinstance(given, GoawayError):
+            raise given
+        found += given
     found.sort(key=place_of)
     for _, outcomes in found:
         yield unpacked(outcomes)
@@ -179,8 +195,9 @@ def unpacked(outcomes: list[tuple[bool, bytes]]) -> list[Outcome]:
 class Placed:
     """A child's blocks as batches; knows where each event stood whose stamp and id do not say it."""
 
-    def __init__(self, pipe: Connection) -> None:
+    def __init__(self, pipe: Connection, expected: Expected) -> None:
         self.counts = ReadCounts()
+        self._expected = expected
         self.found: list[Found] = []
         """What was decided about the block that is under way."""
         self._pipe = pipe
@@ -190,9 +207,9 @@ class Placed:
         order, number = BlockOrder(), 0
         part: _Part | None
         while (part := self._pipe.recv()) is not None:
-            yield from self._gone_through(
-                order.add(Block(part.first, part.newest, partial(self._events, part, number)))
-            )
+            times = array("q", part.times)
+            make = partial(self._events, part, number)
+            yield from self._gone_through(order.add(Block(times, part.first, part.reached, make)))
             number += 1
         yield from self._gone_through(order.rest())
 
@@ -201,7 +218,7 @@ class Placed:
 
     def _events(self, part: _Part, number: int) -> list[Event]:
         ats = None if part.ats is None else array("q", part.ats)
-        events, lines = events_and_lines(part.content, ats, self.counts)
+        events, lines = events_and_lines(part.content, ats, self.counts, self._expected)
         numbers = array("I", part.numbers)
         self._places |= {
             id(event): (number, numbers[line] if numbers else line)
@@ -220,9 +237,14 @@ class Placed:
         self.found = []
 
 
-def _decide_lines(pipe: Connection, policy: Policy) -> None:
+def _decide_lines(pipe: Connection, policy: Policy, expected: Expected) -> None:
     gc.disable()
-    placed = Placed(pipe)
-    for _, found in decide(PolicyIndex(policy), placed.batches()):
-        placed.found += [(placed.place(event), packed(outcomes)) for event, outcomes in found]
-    pipe.send(placed.counts)
+    placed = Placed(pipe, expected)
+    try:
+        for _, found in decide(PolicyIndex(policy), placed.batches()):
+            placed.found += [(placed.place(event), packed(outcomes)) for event, outcomes in found]
+        pipe.send(placed.counts)
+    except GoawayError as error:
+        pipe.send(error)
+        while pipe.recv() is not None:
+            pass  # until it is heard, more is sent

@@ -42,14 +42,15 @@ def busiest(policy: Policy, clients: Clients, *, network: str | None = None) -> 
     """Of each rule the busiest protected client, of those to whom `[limits]` apply (or this network entry).
 
     A network entry follows `[limits]` in the keys in which it has the same value. Exempt clients are judged
-    by no limit. A rule that no protected client's count shows is left out.
+    by no limit; what a client does while a schedule sets a limit asks nothing of it. A rule that no protected
+    client's count shows is left out.
     """
     rules = {str(it.network): it.limits for it in policy.networks}
     found = []
     for place, rule in enumerate(RULES):
         top: tuple[int, Client] | None = None
         for client, (seen, thought) in clients.items():
-            if seen.exempt or not seen.peaks[place] or not protected(seen, thought):
+            if seen.exempt or not seen.asks[place] or not protected(seen, thought):
                 continue
             if network is None:
                 own = rules.get(seen.network)
@@ -57,8 +58,8 @@ def busiest(policy: Policy, clients: Clients, *, network: str | None = None) -> 
                     continue
             elif seen.network != network:
                 continue
-            if top is None or seen.peaks[place] > top[0]:
-                top = seen.peaks[place], client
+            if top is None or seen.asks[place] > top[0]:
+                top = seen.asks[place], client
         if top is not None:
             found.append(Busiest(rule, top[1], top[0], with_headroom(top[0])))
     return found

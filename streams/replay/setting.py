@@ -52,6 +52,26 @@ def grid(**levels: Sequence[float]) -> list[Setting]:
     return [msgspec.convert(dict(zip(names, values, strict=True)), Setting) for values in found]
 
 
+def refusing(policy: Policy) -> Policy:
+    """The policy with its limits in force: neither in shadow nor suspended."""
+    return msgspec.structs.replace(
+        policy,
+        shadow=tuple(it for it in policy.shadow if it not in ("rate", *RULES)),
+        suspensions=tuple(it for it in policy.suspensions if it.module != "rate"),
+    )
+
+
+def with_schedules_marked(policy: Policy) -> Policy:
+    """The policy with -1 wherever a schedule sets a limit: so it can be seen whether one does."""
+
+    def marked(it: Schedule) -> Schedule:
+        return msgspec.structs.replace(
+            it, overrides=tuple((key, -1 if key in RULES else value) for key, value in it.overrides)
+        )
+
+    return msgspec.structs.replace(policy, schedules=tuple(marked(it) for it in policy.schedules))
+
+
 def unlimited(policy: Policy) -> Policy:
     """The policy without any limit: what counts show where nobody is ever blocked by one."""
     never = dict.fromkeys(RULES, 1 << 40) | {"warn_at": 0.0}

@@ -6,7 +6,7 @@ by line before they are parsed, so a session that goes on behind a rotation is o
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import UTC, tzinfo
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
@@ -16,8 +16,9 @@ from streams.model.client import ClientPrefixes
 from streams.model.event import Event
 from streams.model.instant import Instant
 from streams.replay.counts import ReadCounts
+from streams.replay.expected import FUTURE, FUTURE_US, Expected
 from streams.replay.extent import Extent
-from streams.replay.files import chunks
+from streams.replay.files import CHUNK, chunks
 from streams.replay.json_lines import block_of_lines, blocks
 from streams.replay.order import (
     LATENESS_US,
@@ -61,6 +62,7 @@ class LogSource:
     ) -> None:
         self._parser = LogParser(prefixes=prefixes, zone=zone, reference=reference)
         self._counts = counts
+        self._latest = reference + FUTURE_US
 
     def in_order(self, lines: Iterable[RawLine]) -> Iterator[list[Event] | Unreadable | Ignored]:
         """Each line's result, counted."""
@@ -77,7 +79,8 @@ class LogSource:
             yield from self.events(header, line)
 
     def read(self, lines: Iterable[RawLine]) -> Iterator[Read]:
-        """Lines that have a stamp, in the order of their stamps; the others are counted."""
+        """Lines that have a stamp, not after an hour from now, in the order of their stamps; the others are
+        counted."""
         counts, parser = self._counts, self._parser
         order: TimeOrder[Read] = TimeOrder()
         for line in lines:
@@ -85,8 +88,8 @@ class LogSource:
                 counts.took(TOO_LONG if line.too_long else parser.read(line.content, line.position))
                 continue
             header = parser.header(line.content)
-            if isinstance(header, Unreadable):
-                counts.took(header)
+            if isinstance(header, Unreadable) or header.at > self._latest:
+                counts.took(header if isinstance(header, Unreadable) else FUTURE)
                 continue
             order.add(header.at, line.content, (header, line))
             yield from order.ready()
@@ -118,16 +121,19 @@ def history(
     prefixes: ClientPrefixes,
     counts: ReadCounts,
     extent: Extent | None = None,
+    check_clients: bool = True,
 ) -> Batches:
     """The events of logs and of JSON lines, whichever each file shows itself to be, in order of time.
 
-    A file that is named twice counts once.
+    A file that is named twice counts once. `reference` is now. `check_clients`: `PolicyError` where a JSON
+    event's client is not what `prefixes` make of its address.
     """
     names = {str(file) if str(file) == "-" else str(file.resolve()): file for file in files}
     opened = [_opened(file, zone, reference, extent) for file in names.values()]
     opened.sort(key=lambda it: (it.begins, it.first))
     logs = [it for it in opened if not it.json]
-    sources = [Source(it.begins, _json_batches(it.parts, counts)) for it in opened if it.json]
+    expected = Expected(reference + FUTURE_US, prefixes if check_clients else None)
+    sources = [Source(it.begins, _json_batches(it.parts, counts, expected)) for it in opened if it.json]
     if logs:
 
         def source() -> LogSource:
@@ -139,20 +145,23 @@ def history(
 
 def only_json(file: Path, extent: Extent | None = None) -> Iterator[bytes] | None:
     """The file's content in chunks where it is JSON lines, else None; not for standard input."""
-    with_start = _opened(file, None, Instant(0), extent)
+    with_start = _opened(file, UTC, Instant(0), extent)
     return with_start.parts if with_start.json else None
 
 
-def _opened(file: Path, zone: tzinfo | None, reference: Instant, extent: Extent | None) -> _Opened:
+def _opened(file: Path, zone: tzinfo, reference: Instant, extent: Extent | None) -> _Opened:
     parts = chunks(file, extent)
     start = next(parts, b"")
+    while start.count(b"\n") < _LOOK_AT_LINES and len(start) < CHUNK and (more := next(parts, b"")):
+        start += more
     lines = [it for it in start.split(b"\n", _LOOK_AT_LINES)[:_LOOK_AT_LINES] if it and not it.isspace()]
-    first = lines[0] if lines else b""
-    json = first.lstrip().startswith(b"{") and b'"kind"' in first
-    begins = 0
-    if zone is not None:
-        begins = next((at for line in lines if (at := _when(line, json, zone, reference))), 0)
-    return _Opened(chain([start], parts), json, max(0, begins - LATENESS_US), first)
+    # any one line may be damaged, or its clock be wrong
+    of_events = [it for it in lines if it.lstrip().startswith(b"{") and b'"kind"' in it]
+    of_logs = [it for it in lines if it not in of_events and _when(it, False, zone, reference)]
+    json = len(of_events) > len(of_logs)
+    stamps = [_when(it, json, zone, reference) for it in (of_events if json else of_logs)]
+    begins = min(filter(None, stamps), default=0)
+    return _Opened(chain([start], parts), json, max(0, begins - LATENESS_US), lines[0] if lines else b"")
 
 
 def _when(line: bytes, json: bool, zone: tzinfo, reference: Instant) -> int:
@@ -165,10 +174,10 @@ def _when(line: bytes, json: bool, zone: tzinfo, reference: Instant) -> int:
     return 0 if isinstance(header, Unreadable) else header.at
 
 
-def _json_batches(parts: Iterable[bytes], counts: ReadCounts) -> Batches:
+def _json_batches(parts: Iterable[bytes], counts: ReadCounts, expected: Expected) -> Batches:
     order = BlockOrder()
     for block in blocks(parts):
-        yield from order.add(block_of_lines(block, counts))
+        yield from order.add(block_of_lines(block, counts, expected))
     yield from order.rest()
 
 
@@ -194,6 +203,6 @@ def _line_batches(lines: Iterator[Read]) -> Iterator[Batch[Read]]:
 def events_in_time(
     file: Path, *, zone: tzinfo, reference: Instant, prefixes: ClientPrefixes, counts: ReadCounts
 ) -> Iterator[Event]:
-    """The events of a log or of JSON lines, whichever the first line shows it to be, in order of time."""
+    """The events of a log or of JSON lines, whichever it shows itself to be, in order of time."""
     batches = history([file], zone=zone, reference=reference, prefixes=prefixes, counts=counts)
     return (event for batch in batches for event in batch.items)

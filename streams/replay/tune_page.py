@@ -33,6 +33,11 @@ def summary(tuned: Tuned) -> list[str]:
 def cautions(tuned: Tuned) -> list[str]:
     """What to bear in mind before believing it."""
     said = []
+    if tuned.silent:
+        said.append(
+            "Limits are in shadow, or suspended, in this policy: they are weighed as if they refused, now "
+            "and recommended alike."
+        )
     if tuned.span_s < LONG_ENOUGH_S:
         said.append(
             f"The history is {length(tuned.span_s)} long: a month-end, a newsletter or a new partner may be "
@@ -55,12 +60,12 @@ def tune_page(tuned: Tuned) -> str:
             f"{len(tuned.settings):,} settings, each decided as a replay of its own would.",
             kind="soft",
         ),
-        *(paragraph(it, kind="big" if not place else "") for place, it in enumerate(summary(tuned))),
         *(paragraph(it, kind="big warn") for it in cautions(tuned)),
+        *(paragraph(it, kind="big" if not place else "") for place, it in enumerate(summary(tuned))),
         heading("All settings"),
         *_charts(tuned),
         legend(),
-        heading("No setting is better in both"),
+        heading("The recommended setting, that of now, and those that no other beats"),
         table(
             (
                 "setting",
@@ -112,6 +117,8 @@ def _setting_row(tuned: Tuned, number: int) -> tuple[object, ...]:
     mark = {tuned.now: "now: ", tuned.recommended: "recommended: "}.get(number, "")
     if tuned.now == tuned.recommended == number:
         mark = "now and recommended: "
+    if tuned.beaten(number):
+        mark += "(another stops more or hurts fewer) "
     refused = found.refused
     return (
         mark + tuned.settings[number].words,

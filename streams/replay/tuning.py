@@ -21,7 +21,7 @@ from streams.replay.recommend import (
     recommended_limits,
     with_networks,
 )
-from streams.replay.setting import Setting, setting_of
+from streams.replay.setting import RULES, Setting, refusing, setting_of
 from streams.replay.weighing import Side, Weighed, weigh
 
 History = Callable[[], Iterable[Event]]
@@ -53,9 +53,21 @@ class Tuned:
     new_networks: tuple[str, ...] = field(default=())
 
     @property
+    def silent(self) -> bool:
+        """Whether limits are in shadow, or suspended, that were weighed as if they were in force."""
+        return refusing(self.before) != self.before
+
+    @property
     def span_s(self) -> float:
         """How long the history is, in seconds."""
         return (self.last - self.first) / MICROSECONDS
+
+    def beaten(self, number: int) -> bool:
+        """Whether another setting stops more abusive clients and hurts no more, or hurts fewer and stops no
+        fewer."""
+        hurt, stopped = point_of(self.weighed[number])
+        others = {point_of(self.weighed[it]) for it in self.front} - {(hurt, stopped)}
+        return any(it[0] <= hurt and it[1] >= stopped for it in others)
 
     def peaks(self) -> list[tuple[Client, Observed, Legitimacy]]:
         """Every client, the busiest first."""
@@ -67,18 +79,22 @@ def tune(
     policy: Policy, history: History, *, settings: Sequence[Setting] = (), each_network: bool = False
 ) -> Tuned:
     """Two passes: one that looks at every client, one that weighs all settings (those given, or some around
-    what the busiest legitimate clients ask for; always the one that holds and the one asked for)."""
+    what the busiest legitimate clients ask for; always the one that holds, and the limits asked for with each
+    of the cool-downs and growths). Limits in shadow are weighed as if they refused."""
+    before, policy = policy, refusing(policy)
     seen = observe(policy, history())
     clients = {client: (it, legitimacy(it)) for client, it in seen.items()}
     sides: dict[Client, Side] = {client: _side(*it) for client, it in clients.items()}
     networks: dict[str, list[Busiest]] = {}
-    before, wide = policy, policy
+    wide = policy
     if each_network:
         wide, networks = per_network(policy, clients)
         wide = with_networks(wide, networks)
     found = busiest(wide, clients)
     asked, current = recommended_limits(policy, found), setting_of(policy.limits)
-    tried = list(dict.fromkeys([*(settings or levels_around(policy, asked)), current, asked]))
+    levels = settings or levels_around(policy, asked)
+    wanted = list(dict.fromkeys(_with_cool_down(asked, it) for it in levels))
+    tried = list(dict.fromkeys([*levels, current, *wanted]))
     policies = [it.under(wide) for it in tried]
     if each_network and wide != policy:
         # the limits of now without the entries that are only recommended: weighed apart, it is another policy
@@ -86,7 +102,8 @@ def tune(
         weighed[tried.index(current)] = weigh([policy], history(), sides)[0]
     else:
         weighed = weigh(policies, history(), sides)
-    chosen = pick(tried, weighed, asked)
+    places = [tried.index(it) for it in wanted]
+    chosen = places[pick(wanted, [weighed[it] for it in places], asked)]
     times = [at for it in seen.values() for at in (it.first, it.last)]
     return Tuned(
         settings=tried,
@@ -97,13 +114,19 @@ def tune(
         busiest=found,
         networks=networks,
         before=before,
-        after=tried[chosen].under(wide),
+        after=msgspec.structs.replace(
+            tried[chosen].under(wide), shadow=before.shadow, suspensions=before.suspensions
+        ),
         clients=clients,
         sides=sides,
         first=Instant(min(times, default=0)),
         last=Instant(max(times, default=0)),
         new_networks=tuple(str(it.network) for it in wide.networks[len(policy.networks) :]),
     )
+
+
+def _with_cool_down(asked: Setting, level: Setting) -> Setting:
+    return msgspec.structs.replace(level, **{rule: getattr(asked, rule) for rule in RULES})
 
 
 def _side(seen: Observed, thought: Legitimacy) -> Side:

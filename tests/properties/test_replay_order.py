@@ -13,6 +13,7 @@ from streams.model.client import Address, Client
 from streams.model.event import Event
 from streams.model.instant import Instant, rfc3339
 from streams.replay.counts import ReadCounts
+from streams.replay.expected import Expected
 from streams.replay.json_lines import block_of_lines, blocks
 from streams.replay.order import LATENESS_US, Batch, BlockOrder, event_order
 from streams.replay.parallel import Placed, parts_of
@@ -24,12 +25,13 @@ RUBBISH = (b"nonsense\n", b"\n", b"  \n", b'{"at":"2023-03-13T23:00:31.185246Z"}
 
 
 @st.composite
-def histories(draw: st.DrawFn, late_us: int) -> list[Event]:
-    """Events in the order of lines: stamps coarse and fine, equal ones, up to `late_us` out of order."""
+def histories(draw: st.DrawFn, late_us: int, ahead_us: int = 0) -> list[Event]:
+    """Events in the order of lines: stamps coarse and fine, equal ones, up to `late_us` out of order, some
+    `ahead_us` ahead."""
     made, at = list[Event](), START
     for number in range(draw(st.integers(0, 60))):
         at += draw(st.sampled_from((0, 0, 1, 1000, 400_000, 2_000_000, 40_000_000)))
-        stamp = at - draw(st.sampled_from((0, 0, 0, 0, late_us // 3, late_us)))
+        stamp = at - draw(st.sampled_from((0, 0, 0, 0, late_us // 3, late_us, -ahead_us)))
         if draw(st.booleans()):
             stamp -= stamp % 1_000_000
         who = Address(draw(st.sampled_from(("192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"))))
@@ -74,7 +76,7 @@ def test_blocks_are_one_history_in_order(made: list[Event], size: int) -> None:
 
 @settings(deadline=None)
 @given(
-    histories(90_000_000),
+    histories(90_000_000, ahead_us=10_000_000_000),
     st.lists(st.tuples(st.integers(0, 60), st.sampled_from(RUBBISH)), max_size=4),
     st.sets(st.integers(0, 60)),
     st.integers(1, 4000),
@@ -93,11 +95,11 @@ def test_shares_are_the_history_whatever_comes_late_or_is_rubbish(
     expected = list(read(content, size, alone))
     given_parts = list[list[Any]]()
     for block in blocks(content[at : at + size] for at in range(0, len(content), size)):
-        given_parts.append(list(parts_of(block, jobs)))
+        given_parts.append(list(parts_of(block, jobs, together, Expected())))
     found: list[list[tuple[Any, Event]]] = [[] for _ in expected]
     for share in range(jobs):
         ours, theirs = Pipe()
-        placed = Placed(theirs)
+        placed = Placed(theirs, Expected())
         upto = []
         for some in given_parts:
             ours.send(some[share])

@@ -4,6 +4,7 @@ the policy of a file, of now and of then."""
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -14,7 +15,7 @@ from streams.cli.replay import replay
 from streams.cli.tune import tune
 from streams.config import KafkaSettings
 from streams.embedded.broker import open_broker
-from streams.errors import GoawayError, InvalidValueError, UnavailableError
+from streams.errors import GoawayError, InvalidValueError, PolicyError, UnavailableError
 from streams.kafka import create_topics
 from streams.model.instant import MICROSECONDS, Instant, rfc3339
 from streams.policy_writer import change_policy
@@ -100,6 +101,23 @@ def test_two_policies_compared_are_the_same_from_every_source(place: Place) -> N
     of_file = json.loads(found[0].stdout)
     assert [it["client"] for it in of_file["differences"]] == [SENDER, SCANNER]
     assert [json.loads(it.stdout) for it in found[1:]] == [of_file, of_file]
+
+
+def test_events_of_other_clients_than_the_policys_are_refused_from_every_source(
+    place: Place, tmp_path: Path
+) -> None:
+    """A log would be counted by the networks of /24; these have their clients already."""
+    wide = tmp_path / "wide.toml"
+    wide.write_text("[clients]\nipv4_prefix = 24\n")
+    for source in place.sources:
+        for command in (replay, tune):
+            error = place.fails(command, *source, "--policy", str(wide))
+            assert isinstance(error, PolicyError)
+            assert error.what.startswith("[clients]: ")
+            assert "/24' under the policy" in error.what
+    for jobs_of in place.sources[:2]:
+        error = place.fails(replay, *jobs_of, "--policy", str(wide), "--jobs", "2")
+        assert isinstance(error, PolicyError)
 
 
 def test_limits_are_tuned_the_same_from_every_source(place: Place) -> None:

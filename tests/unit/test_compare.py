@@ -12,12 +12,14 @@ from streams.cli.replay import replay as command
 from streams.errors import GoawayError, InvalidValueError, PolicyError, UnavailableError, UsageError
 from streams.model.client import parse_network
 from streams.model.decision import Decision
+from streams.model.instant import MICROSECONDS, Instant
+from streams.model.modules import Greylist, Protocol
 from streams.model.policy import Block, Exemption, Limits, Policy
 from streams.model.standing import PolicyIndex
 from streams.replay.compare import compare
 from streams.replay.compare_page import compare_page
 from streams.replay.run import replay
-from tests.unit.tune_history import MONITOR, SCANNER, SENDER, made, write
+from tests.unit.tune_history import MONITOR, SCANNER, SENDER, START, made, session, write
 
 EVENTS = made()
 STRICT = Policy(limits=Limits(connections_per_minute=5))
@@ -65,6 +67,70 @@ def test_an_exemption_and_a_block_entry_are_seen() -> None:
 def test_shadow_refuses_nobody() -> None:
     found = compare(replace(STRICT, shadow=("rate",)), Policy(shadow=("rate",)), EVENTS)
     assert (found.differences, found.refused_a, found.attempts_a) == ([], 0, 0)
+
+
+GREY = Policy(greylist=Greylist(enabled=True))
+SESSION = Policy(protocol=Protocol(invalid_helo=True, forged_sender=True))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "unjudged", "same"),
+    [
+        (Policy(), GREY, [("greylist", "B", True)], False),
+        (GREY, GREY, [("greylist", "both", False)], True),
+        (GREY, Policy(greylist=Greylist(enabled=True, delay_s=60)), [("greylist", "both", True)], False),
+        (
+            GREY,
+            replace(GREY, exemptions=(Exemption(module="greylist", network=parse_network(SENDER)),)),
+            [("greylist", "both", True)],
+            False,
+        ),
+        (SESSION, Policy(), [("invalid_helo", "A", True), ("forged_sender", "A", True)], False),
+        (replace(SESSION, shadow=("protocol",)), replace(GREY, shadow=("greylist",)), [], True),
+    ],
+)
+def test_what_no_history_shows_is_not_taken_for_the_same(
+    a: Policy, b: Policy, unjudged: list[tuple[str, str, bool]], same: bool
+) -> None:
+    found = compare(a, b, EVENTS)
+    assert [(it.what, it.where, it.differs) for it in found.unjudged] == unjudged
+    assert (found.differences, found.same) == ([], same)
+    whole = compare_page(found, names=("a", "b"))
+    assert ("Same: of 4 clients" in whole) == (not unjudged)
+    assert whole.count("cannot be judged from a log") == len(unjudged)
+
+
+def test_the_command_does_not_say_same_where_greylisting_decides(
+    files: tuple[str, str], tmp_path: Path
+) -> None:
+    grey = tmp_path / "grey.toml"
+    grey.write_text("[greylist]\nenabled = true\n")
+    found = run("defaults", str(grey), files[1])
+    said = " ".join(found.output.split())
+    assert (found.exit_code, "Same:" in said) == (1, False)
+    assert "Greylisting cannot be judged from a log: it does not show whom the shim would put off" in said
+    document = json.loads(run("defaults", str(grey), files[1], "--json").stdout)
+    assert (document["same"], document["unjudged"][0]["where"]) == (False, "B")
+
+
+@pytest.mark.parametrize("expires_s", [None, 10**6, 3600])
+def test_a_block_list_entry_lasts_to_the_end_of_the_history(expires_s: int | None) -> None:
+    expires = None if expires_s is None else Instant((START + expires_s) * MICROSECONDS)
+    listed = Policy(blocks=(Block(network=parse_network(MONITOR), expires=expires),))
+    found = compare(Policy(), listed, EVENTS)
+    (it,) = found.differences
+    first = next(it.at for it in EVENTS if it.address == MONITOR)
+    assert it.b.blocked_us == (expires if expires_s == 3600 and expires else found.last) - first
+
+
+def test_the_page_leaves_no_known_legitimate_sender_out() -> None:
+    senders = [f"198.51.{n >> 8}.{n & 255}" for n in range(520)]
+    events = [it for n, address in enumerate(senders) for it in session(n, address, n, mails=3)]
+    others = [it for n in range(510) for it in session(9999 + n, f"203.0.{n >> 8}.{n & 255}", n)]
+    blocked = tuple(Block(network=parse_network(it)) for it in ("198.51.0.0/16", "203.0.0.0/16"))
+    whole = compare_page(compare(Policy(), Policy(blocks=blocked), [*events, *others]), names=("a", "b"))
+    assert all(f">{it}<" in whole for it in senders)
+    assert "And 10 others; --json has them." in whole
 
 
 def run(a: str, b: str, *arguments: str) -> Result:

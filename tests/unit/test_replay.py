@@ -7,7 +7,7 @@ from datetime import UTC
 from pathlib import Path
 
 import pytest
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 from streams.engine.step import Outcome
 from streams.errors import UnavailableError
@@ -244,7 +244,7 @@ def test_events_read_fast_are_those_read_slowly() -> None:
     made = history_of(4, 300)
     block = block_of_lines(encode_frame(made), ReadCounts())
     assert [astuple(it) for it in block.events()] == [astuple(it) for it in sorted(made, key=event_order)]
-    assert block.newest == max(it.at for it in made)
+    assert list(block.times) == sorted(it.at for it in made)
 
 
 @pytest.mark.parametrize(
@@ -284,12 +284,29 @@ def test_block_order_is_time_order() -> None:
     given = sorted(made, key=lambda it: it.at + chance.randrange(LATENESS_US))
     for n in range(0, len(given), 100):
         block = given[n : n + 100]
-        for batch in order.add(block_of(block, max(it.at for it in block))):
+        for batch in order.add(block_of(block)):
             seen += batch.items
     assert len(seen) > 3000
     for batch in order.rest():
         seen += batch.items
     assert [it.at for it in seen] == [it.at for it in made]
+
+
+@pytest.mark.parametrize("step_us", [1000, 1_000_000])
+def test_a_history_that_runs_backwards_is_not_held_whole(step_us: int) -> None:
+    order, lines = BlockOrder(), TimeOrder[int]()
+    given = blocks_out = lines_out = 0
+    one, most = history_of(9, 1)[0], 2 * (1 << 15)
+    for start in range(0, 100_000, 500):
+        block = [replace(one, at=Instant(one.at - n * step_us)) for n in range(start, start + 500)]
+        given += len(block)
+        for event in block:
+            lines.add(event.at, b"", event.at)
+            lines_out += sum(1 for _ in lines.ready())
+        blocks_out += sum(len(batch.items) for batch in order.add(block_of(block)))
+        assert given - blocks_out < most + 5_000_000 // step_us
+        assert given - lines_out < 2 * most + 10_000_000 // step_us
+    assert blocks_out + sum(len(batch.items) for batch in order.rest()) == given
 
 
 def test_merged_sources_are_in_order_and_read_only_when_their_time_comes() -> None:

@@ -1,7 +1,9 @@
 """Tuning: who is legitimate and why, what is recommended, what the chart and the command say."""
 
+import itertools
 import json
 import re
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,7 +17,9 @@ from streams.errors import UsageError
 from streams.model.client import Client, parse_network
 from streams.model.decision import Decision
 from streams.model.event import Event
-from streams.model.policy import Exemption, Limits, NetworkRule, Policy
+from streams.model.instant import Instant
+from streams.model.policy import Exemption, Limits, NetworkRule, Policy, Suspension
+from streams.model.schedule import Schedule
 from streams.model.standing import PolicyIndex
 from streams.replay.legitimacy import legitimacy, protected
 from streams.replay.observed import Observed, observe
@@ -23,12 +27,12 @@ from streams.replay.pareto import front
 from streams.replay.pareto_chart import pareto_chart
 from streams.replay.recommend import pick, with_headroom
 from streams.replay.run import replay
-from streams.replay.setting import Setting, grid, setting_of
+from streams.replay.setting import RULES, Setting, grid, setting_of
 from streams.replay.sweep import Sweep
-from streams.replay.tune_page import length, tune_page
+from streams.replay.tune_page import cautions, length, tune_page
 from streams.replay.tuning import Tuned, tune
 from streams.replay.weighing import Weighed, weigh
-from tests.unit.tune_history import MONITOR, SCANNER, SENDER, STRANGER, event, made, session, write
+from tests.unit.tune_history import MONITOR, SCANNER, SENDER, START, STRANGER, event, made, session, write
 
 EVENTS = made()
 
@@ -251,6 +255,101 @@ def test_an_empty_history_is_said(tmp_path: Path) -> None:
     assert "empty: no events in 0 lines. Try: ls -l" in str(found.exception)
 
 
+@pytest.mark.parametrize("silent", [("rate",), RULES])
+def test_limits_in_shadow_are_weighed_as_if_they_refused(tuned: Tuned, silent: tuple[str, ...]) -> None:
+    found = tune(Policy(shadow=(*silent, "reputation")), lambda: EVENTS)
+    assert found.weighed == tuned.weighed
+    assert (found.silent, tuned.silent, found.after.shadow) == (True, False, (*silent, "reputation"))
+    assert any("weighed as if they refused" in it for it in cautions(found))
+    assert not any("weighed as if they refused" in it for it in cautions(tuned))
+
+
+def test_suspended_limits_are_weighed_too(tuned: Tuned) -> None:
+    suspended = Policy(suspensions=(Suspension(module="rate", until=Instant(1 << 60)),))
+    assert tune(suspended, lambda: EVENTS).weighed == tuned.weighed
+
+
+def test_the_cool_downs_given_are_those_recommended(tmp_path: Path) -> None:
+    file = str(write(tmp_path / "events.jsonl"))
+    given = ("--connections-per-minute", "10,20", "--cool-down-s", "300,900", "--cool-down-growth", "1.5,3")
+    found = json.loads(run(file, "--json", *given).stdout)
+    of = [it for it in found["settings"] if it["connections_per_minute"] == 12]
+    assert {(it["cool_down_s"], it["cool_down_growth"]) for it in of} == {
+        (300, 1.5),
+        (300, 3.0),
+        (900, 1.5),
+        (900, 3.0),
+    }
+    assert found["recommended"]["cool_down_s"] in {300, 900}
+
+
+def scheduled_burst(*networks: str) -> tuple[Policy, list[Event]]:
+    """The sender's burst falls into an hour in which a schedule allows for it."""
+    hour = (START + 3600) // 60 % 1440
+    schedule = Schedule(
+        name="rush",
+        from_minute=hour,
+        to_minute=hour + 30,
+        networks=tuple(map(parse_network, networks)),
+        overrides=(("connections_per_minute", 200),),
+    )
+    rules = tuple(NetworkRule(network=parse_network(it), name="n", limits=Limits()) for it in networks)
+    return Policy(schedules=(schedule,), networks=rules), EVENTS
+
+
+@pytest.mark.parametrize("networks", [(), ("192.0.2.16/28",)])
+def test_what_is_done_under_a_schedule_asks_nothing_of_the_limits(networks: tuple[str, ...]) -> None:
+    policy, events = scheduled_burst(*networks)
+    found = tune(policy, lambda: events)
+    asked = {it.rule: (it.client, it.peak) for it in found.busiest}
+    assert asked["connections_per_minute"] == (MONITOR, 1)
+    assert asked["requests_per_minute"] == (SENDER, 16)
+    assert found.clients[Client(SENDER)][0].peaks[1] == 10
+    elsewhere, _ = scheduled_burst("198.51.100.0/24")
+    again = {it.rule: it.peak for it in tune(elsewhere, lambda: events).busiest}
+    assert again["connections_per_minute"] == 10
+
+
+@pytest.mark.parametrize(
+    ("lines", "count"), [((2, "auth=0/2"), 2), ((0, "auth=0/2"), 2), ((1, "auth=1/2"), 1), ((0, "auth=1"), 0)]
+)
+def test_a_failed_login_counts_once(lines: tuple[int, str], count: int) -> None:
+    failures, ended = lines
+    events = [event(n, "auth_failure", STRANGER, "7") for n in range(failures)]
+    events.append(event(9, "disconnect", STRANGER, "7", detail=f"ehlo=1 {ended} commands=1/3"))
+    found = observe(Policy(), [event(0, "connect", STRANGER, "7"), *events])[Client(STRANGER)]
+    assert (found.auth_failures, not found.failing) == (count, True)
+
+
+def test_sessions_with_failed_logins_are_remembered_within_bounds() -> None:
+    failures = [event(n, "auth_failure", STRANGER, str(n)) for n in range(500)]
+    found = observe(Policy(), failures)[Client(STRANGER)]
+    assert (found.auth_failures, len(found.failing or ())) == (500, 64)
+
+
+def test_a_setting_that_another_beats_is_marked(tmp_path: Path) -> None:
+    beaten = tune(Policy(limits=Limits(connections_per_minute=500)), lambda: EVENTS)
+    assert [beaten.beaten(it) for it in (beaten.now, *beaten.front)] == [True, *(False for _ in beaten.front)]
+    assert tune_page(beaten).count("now: (another stops more or hurts fewer)") == 1
+    file = str(write(tmp_path / "events.jsonl"))
+    found = run(file, "--policy", str(lax(tmp_path)))
+    assert "-: another stops more or hurts fewer" in found.output
+    assert "=-" in found.output
+    assert "No setting is better in both" not in found.output
+
+
+def lax(folder: Path) -> Path:
+    (folder / "lax.toml").write_text("[limits]\nconnections_per_minute = 500\n")
+    return folder / "lax.toml"
+
+
+def test_the_short_history_is_said_before_the_advice(tmp_path: Path) -> None:
+    found = run(str(write(tmp_path / "events.jsonl")), "--html", str(tmp_path / "tune.html"))
+    whole = (tmp_path / "tune.html").read_text()
+    for said in (found.stdout, whole):
+        assert said.index("8.0 hours long") < said.index("Recommended: ")
+
+
 def test_settings_change_limits_and_the_networks_that_follow() -> None:
     rule = NetworkRule(network=parse_network("192.0.2.0/24"), name="n", limits=Limits(requests_per_minute=99))
     setting = Setting(
@@ -276,10 +375,24 @@ def test_a_length_is_in_the_unit_that_tells(seconds: float, words: str) -> None:
 
 def test_what_it_found_is_had_by_the_command_that_it_prints(tmp_path: Path) -> None:
     file = str(write(tmp_path / "two words.jsonl"))
-    found = run(file, "--cool-down-s", "60,120", "--per-network", "--policy", "defaults")
+    found = run(file, "--cool-down-s", "60,10000000", "--per-network", "--policy", "defaults")
     assert found.output.splitlines()[-1] == (
-        f"To have it: goaway tune '{file}' --cool-down-s 60,120 --per-network --apply"
+        f"To have it: goaway tune '{file}' --cool-down-s 60,10000000 --per-network --apply"
     )
+
+
+def test_the_command_that_it_prints_has_every_option_that_was_given(tmp_path: Path) -> None:
+    file, data, policy = str(write(tmp_path / "events.jsonl")), tmp_path / "a b", str(lax(tmp_path))
+    given = ("--timezone", "Europe/Berlin", "--data", str(data), "--note", "it's", "--by", "anna")
+    found = run(file, *given, "--policy", policy, "--cool-down-growth", "1,1.5", "--yes")
+    words = shlex.split(found.output.splitlines()[-1].removeprefix("To have it: "))
+    assert words[:3] == ["goaway", "tune", file]
+    assert words[-1] == "--apply"
+    pairs = dict(itertools.pairwise(words))
+    assert pairs["--timezone"] == "Europe/Berlin"
+    assert (pairs["--data"], pairs["--note"], pairs["--by"]) == (str(data), "it's", "anna")
+    assert (pairs["--policy"], pairs["--cool-down-growth"]) == (policy, "1,1.5")
+    assert "--yes" in words
 
 
 @pytest.mark.parametrize("name", ["as-was", "defaults"])
@@ -287,3 +400,11 @@ def test_only_what_is_in_force_is_applied_to(tmp_path: Path, name: str) -> None:
     found = run(str(write(tmp_path / "events.jsonl")), "--policy", name, "--apply")
     assert isinstance(found.exception, UsageError)
     assert "the policy in force" in str(found.exception)
+
+
+def test_a_copy_of_a_file_is_pointed_out(tmp_path: Path) -> None:
+    file, copy = write(tmp_path / "a.jsonl"), write(tmp_path / "b.jsonl")
+    (tmp_path / "link.jsonl").symlink_to(file)
+    found = run(str(file), str(copy), str(tmp_path / "link.jsonl"))
+    said = [it for it in found.stderr.splitlines() if "copy" in it]
+    assert said == [f"note: {copy} looks like a copy of {file}: what is in both counts twice"]

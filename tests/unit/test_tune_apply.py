@@ -1,5 +1,6 @@
 """`goaway tune --apply` on a real broker: shown, and applied where somebody says yes; else nothing is."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,8 +57,11 @@ def test_with_a_yes_it_is_in_force_and_again_there_is_nothing_to_do(
         return {**entries, "networks/198.51.100.0/24": same}
 
     change_policy(kafka, DEFAULT_ENTRIES, edit, who="test", what="test")
-    found = run(kafka, tmp_path, "--yes", "--by", "anna", "--note", "ticket 4711")
+    found = run(kafka, tmp_path, "--yes", "--short-history", "--by", "anna", "--note", "ticket 4711")
     assert found.exit_code == 0, found.output
+    assert found.output.count("connections_per_minute 30 → 12") == 2, (
+        "in [limits] and in the network, once each"
+    )
     assert "by anna" in found.output
     assert "goaway policy undo" in found.output
     policy = in_force(kafka)
@@ -67,3 +71,28 @@ def test_with_a_yes_it_is_in_force_and_again_there_is_nothing_to_do(
     assert (own.connections_per_minute, own.requests_per_minute) == (12, 77)
     again = run(kafka, tmp_path, "--yes")
     assert (again.exit_code, "nothing to change" in again.output) == (0, True)
+
+
+def test_a_history_shorter_than_a_day_is_not_applied_by_yes_alone(
+    kafka: KafkaSettings, tmp_path: Path
+) -> None:
+    found = run(kafka, tmp_path, "--yes")
+    assert found.exit_code == 1
+    assert "nothing was changed: the history is 8.0 hours long, less than a day; --short-history" in (
+        " ".join(found.stderr.split())
+    )
+    assert in_force(kafka) is None
+
+
+def test_json_is_printed_whatever_becomes_of_it(kafka: KafkaSettings, tmp_path: Path) -> None:
+    keys = {"change", "version", "by", "kafka", "differences", "remarks", "undo"}
+    refused = run(kafka, tmp_path, "--json")
+    made = run(kafka, tmp_path, "--json", "--yes", "--short-history")
+    again = run(kafka, tmp_path, "--json", "--yes", "--short-history")
+    assert [it.exit_code for it in (refused, made, again)] == [1, 0, 0]
+    found = [json.loads(it.stdout) for it in (refused, made, again)]
+    assert [set(it) for it in found] == [keys, keys, keys]
+    assert [it["change"] is None for it in found] == [True, False, True]
+    assert found[0]["differences"] == found[1]["differences"] != []
+    assert found[2]["differences"] == []
+    assert found[2]["version"] == found[1]["version"] != found[0]["version"]
