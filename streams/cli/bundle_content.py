@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from streams import __version__
 from streams.cli.bundle_figures import figures
-from streams.cli.doctor import LOGS
+from streams.cli.doctor_postfix import LOGS
 from streams.cli.reach import reach
 from streams.config import SETTINGS, KafkaSettings
 from streams.errors import GoawayError

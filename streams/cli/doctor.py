@@ -1,47 +1,36 @@
 """`goaway doctor`: what is reachable, what is missing, what to change in Postfix. It changes nothing."""
 
 import json
-import os
+import shlex
 import shutil
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Final
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from streams.cli.options import data_option, load_policy, policy_option
+from streams.cli.doctor_postfix import Finding, Verdict, logs, postfix
+from streams.cli.options import data_option, load_policy, now, policy_option
 from streams.cli.reach import place_of, reach
-from streams.config import Settings, parse_host_port
+from streams.config import KafkaSettings, Settings, parse_host_port
 from streams.errors import GoawayError, SettingsError
+from streams.model.instant import rfc3339
 from streams.topics import TOPICS
+from streams.wire.policy_entries import policy_of
 
-Verdict = Literal["good", "note", "bad"]
-MARKS: dict[Verdict, tuple[str, str]] = {
+_MARKS: Final[dict[Verdict, tuple[str, str]]] = {
     "good": ("ok", "green"),
     "note": ("note", "yellow"),
     "bad": ("BAD", "red"),
 }
-
-LOGS = ("/var/log/mail.log", "/var/log/maillog")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at."""
-
-    about: str
-    verdict: Verdict
-    what: str
-    do: str = ""
-    """The command or the setting that helps."""
 
 
 @click.command()
@@ -56,19 +45,22 @@ class Finding:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @policy_option
-def doctor(data: Path, listen: str, as_json: bool, policy_file: Path | None) -> None:
+@click.pass_context
+def doctor(context: click.Context, data: Path, listen: str, as_json: bool, policy_file: Path | None) -> None:
     """Look at everything that Goaway needs and say what to do. Exit code 1: something is BAD."""
     known = reach(data)
+    given = context.get_parameter_source("data") == ParameterSource.COMMANDLINE
+    flags = f" --data {shlex.quote(str(data))}" if given else ""
     if (found := place_of(data)) is not None:
         listen = found["listen"][0]
     looks: tuple[Callable[[], Iterator[Finding]], ...] = (
         lambda: _policy(policy_file),
-        lambda: _kafka(known),
+        lambda: _kafka(known, policy_file, flags),
         lambda: _clickhouse(known),
         lambda: _shim(listen),
         _parts,
-        lambda: _postfix(listen),
-        _logs,
+        lambda: postfix(listen),
+        logs,
     )
     findings = [finding for look in looks for finding in look()]
     if as_json:
@@ -76,7 +68,7 @@ def doctor(data: Path, listen: str, as_json: bool, policy_file: Path | None) -> 
     else:
         table = Table("", "about", "found", box=None, header_style="bold", pad_edge=False)
         for one in findings:
-            mark, colour = MARKS[one.verdict]
+            mark, colour = _MARKS[one.verdict]
             table.add_row(Text(mark, style=colour), one.about, escape(one.what))
             if one.do:
                 table.add_row("", "", Text(f"→ {one.do}", style="bold"))
@@ -86,14 +78,33 @@ def doctor(data: Path, listen: str, as_json: bool, policy_file: Path | None) -> 
 
 
 def _policy(file: Path | None) -> Iterator[Finding]:
+    if file is None:
+        return
     try:
-        policy = load_policy(file)
-        yield Finding("policy", "good", f"{file or 'defaults'}, version {policy.version}")
+        yield Finding("policy", "good", f"{file}, version {load_policy(file).version}")
     except GoawayError as error:
         yield Finding("policy", "bad", error.what, error.try_next)
 
 
-def _kafka(known: Settings) -> Iterator[Finding]:
+def _policy_in_force(kafka: KafkaSettings, file: Path | None, flags: str) -> Iterator[Finding]:
+    """The one on Kafka; that of the file, or the defaults, where there was no change yet."""
+    from streams.policy_writer import read_policy_log
+
+    try:
+        log = read_policy_log(kafka)
+        found = policy_of(log.entries) if log.number else load_policy(file)
+    except GoawayError as error:
+        yield Finding("policy in force", "bad", error.what, error.try_next)
+        return
+    where = f"change {log.number}" if log.number else f"{file or 'the defaults'}, no change on Kafka"
+    yield Finding("policy in force", "good", f"{where}, version {found.version}")
+    for it in found.suspensions:
+        if it.until > now():
+            what = f"{it.module} judges nobody until {rfc3339(it.until)}"
+            yield Finding("policy in force", "note", what, f"goaway resume {it.module}{flags}")
+
+
+def _kafka(known: Settings, file: Path | None, flags: str) -> Iterator[Finding]:
     from streams.kafka import partition_counts
 
     try:
@@ -108,6 +119,7 @@ def _kafka(known: Settings) -> Iterator[Finding]:
         )
     else:
         yield Finding("Kafka", "good", f"{known.kafka.bootstrap}, {counts['smtp.events']} partitions")
+        yield from _policy_in_force(known.kafka, file, flags)
 
 
 def _clickhouse(known: Settings) -> Iterator[Finding]:
@@ -175,75 +187,3 @@ def _parts() -> Iterator[Finding]:
             "not here: only needed for --broker apache",
             "apt-get install default-jre-headless maven",
         )
-
-
-def _postconf(*names: str) -> dict[str, str]:
-    program = shutil.which("postconf") or shutil.which("postconf", path="/usr/sbin:/usr/local/sbin")
-    if program is None:
-        return {}
-    asked = subprocess.run([program, *names], capture_output=True, text=True, check=False, timeout=10)
-    pairs = (line.partition("=") for line in asked.stdout.splitlines())
-    return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def _postfix(listen: str) -> Iterator[Finding]:
-    found = _postconf(
-        "mail_version",
-        "smtpd_client_restrictions",
-        "smtpd_delay_reject",
-        "smtpd_policy_service_default_action",
-        "smtpd_client_port_logging",
-        "maillog_file",
-    )
-    if not found:
-        yield Finding("Postfix", "note", "not on this machine", "run goaway doctor where Postfix runs")
-        return
-    yield Finding("Postfix", "good", f"version {found.get('mail_version', '?')}")
-    if "check_policy_service" in found.get("smtpd_client_restrictions", ""):
-        yield Finding("Postfix", "good", "smtpd_client_restrictions asks a policy service")
-    else:
-        yield Finding(
-            "Postfix",
-            "bad",
-            "smtpd_client_restrictions does not ask the shim",
-            f"postconf -e 'smtpd_client_restrictions = check_policy_service {_for_postfix(listen)}'",
-        )
-    if found.get("smtpd_delay_reject") != "no":
-        yield Finding(
-            "Postfix",
-            "note",
-            "smtpd_delay_reject: refusals come at RCPT with 571, not at connect",
-            "postconf -e smtpd_delay_reject=no",
-        )
-    if not found.get("smtpd_policy_service_default_action", "").upper().startswith("DUNNO"):
-        yield Finding(
-            "Postfix",
-            "bad",
-            "smtpd_policy_service_default_action: mail is deferred while the shim is away",
-            "postconf -e smtpd_policy_service_default_action=DUNNO",
-        )
-    if found.get("smtpd_client_port_logging") != "yes":
-        yield Finding(
-            "Postfix",
-            "note",
-            "smtpd_client_port_logging: sessions are told apart by process alone",
-            "postconf -e smtpd_client_port_logging=yes",
-        )
-
-
-def _for_postfix(listen: str) -> str:
-    """The service as Postfix writes it: a unix path is taken as from the queue folder when it is inside."""
-    return listen.replace("unix:/var/spool/postfix/", "unix:")
-
-
-def _logs() -> Iterator[Finding]:
-    named = _postconf("maillog_file").get("maillog_file", "")
-    for path in [named] if named else LOGS:
-        if not path or not Path(path).exists():
-            continue
-        if os.access(path, os.R_OK):
-            yield Finding("log", "good", f"{path} can be read")
-        else:
-            yield Finding("log", "bad", f"{path} cannot be read by this user", "add the user to group adm")
-        return
-    yield Finding("log", "note", "no mail log in its usual place", "goaway up /path/to/mail.log")

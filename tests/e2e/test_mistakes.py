@@ -222,6 +222,8 @@ def test_limits_suspended_and_forgotten(desk: Desk) -> None:
     assert desk.up.ask("203.0.117.5") == LET_IN
     found = desk.explain("203.0.117.5")
     assert found["modules"]["rate"] == "suspended for everybody"
+    looked_at = json.loads(goaway("doctor", "--json", "--data", str(desk.up.data)).stdout)
+    assert [it["verdict"] for it in looked_at if "rate judges nobody until" in it["what"]] == ["note"]
     desk.help(found, "rate is suspended for everybody until", "goaway resume rate")
     desk.log.connect("203.0.117.5", 12)
     desk.up.wait_answer("203.0.117.5")
