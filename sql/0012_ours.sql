@@ -7,7 +7,7 @@ ALTER TABLE events
         AND match(detail, '^([0-9]{3}[ -])?([0-9][.][0-9]+[.][0-9]+ )?(<.*>: [A-Za-z -]+ rejected: )?Go away: ')
         AND NOT match(detail, 'Go away: .*>: | proto=.*Go away: |> sasl_.*Go away: ')
         AND greatest(length(detail), length(helo), length(sender), length(recipient)) < 510
-        AND position(concat(helo, ' ', sender, ' ', recipient), 'Go away') = 0, multiIf(
+        AND position(concat(helo, '\n', sender, '\n', recipient), 'Go away') = 0, multiIf(
         multiSearchAny(detail, ['Go away: exceeded connection rate limit']), 'rate',
         multiSearchAny(detail, ['Go away: IP listed in DNSBL']), 'reputation',
         multiSearchAny(detail, ['Go away: greylist policy: no retry', 'Go away: greylisted, retry in']), 'greylist',

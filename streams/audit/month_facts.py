@@ -61,7 +61,9 @@ HAVING network IN %(networks)s
 
 _ELSEWHERE: Final = """
 SELECT client, sum(messages), formatDateTime(max(period), '%%Y-%%m', 'UTC') FROM clients_by_month
-WHERE period != fromUnixTimestamp64Micro(%(start)s, 'UTC') AND client IN %(clients)s AND messages > 0
+WHERE period != fromUnixTimestamp64Micro(%(start)s, 'UTC')
+    AND period >= fromUnixTimestamp64Micro(%(start)s, 'UTC') - INTERVAL 12 MONTH
+    AND client IN %(clients)s AND messages > 0
 GROUP BY client
 """
 
@@ -153,7 +155,8 @@ def messages_in(clickhouse: ClickHouse, networks: Sequence[str]) -> dict[str, in
 
 
 def _elsewhere(clickhouse: ClickHouse, start: int, clients: tuple[str, ...]) -> dict[str, tuple[int, str]]:
-    """Client → messages in all months but the one that begins here, and the latest of these; absent: none."""
+    """Client → messages in the twelve months before the one that begins here and in those after it, and the
+    latest of these; absent: none."""
     if not clients:
         return {}
     found = clickhouse.rows(_ELSEWHERE, {"start": int(start), "clients": clients})

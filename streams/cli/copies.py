@@ -14,9 +14,9 @@ def warn_of_copies(files: Sequence[Path]) -> None:
     """A line on standard error where two files of one size begin with the same line."""
     known: dict[tuple[int, bytes], Path] = {}
     for file in dict.fromkeys(files):
-        if not is_file(file) or not file.is_file():
+        if not is_file(file):
             continue
-        with suppress(UnavailableError):  # said where it is read
+        with suppress(UnavailableError, OSError):  # said where it is read
             begins = next(chunks(file), b"").partition(b"\n")[0]
             other = known.setdefault((file.stat().st_size, begins), file)
             if other is not file and begins and not other.samefile(file):

@@ -13,7 +13,7 @@ from streams.errors import InvalidValueError, PolicyError, UsageError
 from streams.model.client import Network
 from streams.model.instant import Instant, rfc3339
 from streams.model.policy import MODULES
-from streams.wire.policy_values import network_text, read_network
+from streams.wire.policy_values import commands, network_text, read_network
 
 KINDS: Final = ("allow", "deny", *(f"exempt:{module}" for module in MODULES))
 """What a row becomes (`--as`, column `as`): exempt in every module, a block, or exempt in one module."""
@@ -158,7 +158,7 @@ def _text(text: str, name: str) -> str:
         raise InvalidValueError(f"{name} is not UTF-8")
     if len(text) > _MAX_NOTE:
         raise InvalidValueError(f"{name} has {len(text)} characters, more than {_MAX_NOTE}")
-    if not text.isprintable():
+    if commands(text):
         raise InvalidValueError(f"{name} has a line break or a control character")
     return text
 

@@ -7,7 +7,7 @@ from typing import Final
 import click
 
 from streams.cli.policy_options import Changing
-from streams.errors import UsageError
+from streams.errors import GoawayError, UsageError
 from streams.model.client import ClientPrefixes, Network
 from streams.wire.policy_entries import Entries
 from streams.wire.policy_keys import value_of
@@ -96,14 +96,14 @@ def holds_everybody(networks: Iterable[Network], what: str) -> str:
 
 
 def ask(changing: Changing, grave: str, *, yes: bool, words: Sequence[str] = ()) -> None:
-    """Go on where nothing is grave, or somebody says yes to it; `UsageError` where nobody can be asked.
+    """Go on where nothing is grave, or somebody says yes to it; `GoawayError` where nobody can be asked.
 
     `words` are shown before the question. Exit code 1 where the answer is no.
     """
     if yes or not grave:
         return
     if changing.as_json or not sys.stdin.isatty():
-        raise UsageError(
+        raise GoawayError(
             f"{grave}; nobody is there to be asked, so nothing was changed", try_next="the same with --yes"
         )
     for line in words:

@@ -18,6 +18,7 @@ from streams.errors import PolicyError, UsageError
 from streams.model.instant import Instant
 from streams.wire.policy_entries import Entries, entries_of
 from streams.wire.policy_toml import MAX_POLICY_BYTES
+from streams.wire.policy_values import commands
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -143,7 +144,7 @@ def content_of_file(file: Path, *, most: int) -> bytes:
 
 
 def _text(text: str, flag: str) -> str:
-    if len(text) > _MAX_TEXT or not text.isprintable():
+    if len(text) > _MAX_TEXT or commands(text):
         raise UsageError(
             f"{flag} must be one line of up to {_MAX_TEXT} characters", try_next=f"{flag} 'ticket 4711'"
         )

@@ -60,7 +60,7 @@ def _levels(_: click.Context, option: click.Parameter, value: str | None) -> lis
 def _swept(function: Any) -> Any:
     for name in reversed(Setting.__struct_fields__):
         flag = f"--{name.replace('_', '-')}"
-        said = f"Values of {name} to try; without it, some around what the history asks for."
+        said = f"Values of {name} to try; without any such flag, some around what the history asks for."
         function = click.option(flag, name, metavar="N,N,…", callback=_levels, help=said)(function)
     return function
 

@@ -58,7 +58,7 @@ def apply(
     if not attempt.words:
         _print_unchanged(change, attempt)
         return
-    if not goes and not (sys.stdin.isatty() and _confirmed(short)):
+    if not goes and (change.as_json or not sys.stdin.isatty() or not _confirmed(short)):
         _print_unchanged(change, attempt)
         flags = " ".join([*(() if yes else ("--yes",)), *(("--short-history",) if short else ())])
         because = f": {short}, less than a day" if short else ""

@@ -83,7 +83,7 @@ class StoredPeriod:
     ) -> None:
         self._connection = dict(connection)
         self._expected = expected
-        self._checked = set[str]()
+        self._checked = set[tuple[str, str]]()
         self.start, self.end = start, end
         self.extent = Extent()
         self.place = f"ClickHouse at {connection.get('host')}:{connection.get('port')}"
@@ -157,13 +157,17 @@ class StoredPeriod:
             yield Batch(events, events[-1].at), columns[len(_FIELDS) :]
 
     def _check(self, events: list[Event]) -> None:
-        """Each address is looked at once."""
-        new: set[str] = {event.address for event in events}
-        if new := new - self._checked:
-            for event in events:
-                if event.address in new:
-                    check_client(event, self._expected)
-            self._checked = self._checked | new if len(self._checked) < _MOST_KNOWN else new
+        """Each address is looked at once with each client that it has."""
+        new: set[tuple[str, str]] = {(event.address, event.client) for event in events}
+        new -= self._checked
+        if not new:
+            return
+        for event in events:
+            if (event.address, event.client) in new:
+                check_client(event, self._expected)
+        if len(self._checked) >= _MOST_KNOWN:
+            self._checked.clear()
+        self._checked |= new
 
     def _explained(self, error: BaseException) -> UnavailableError:
         said = str(getattr(error, "message", "") or error).partition("Stack trace")[0].strip()[:300]

@@ -62,7 +62,7 @@ class Refusals(msgspec.Struct, kw_only=True):
         self.blocked_us += max(0, until - max(decision.at, self._until))
         self._until = max(self._until, until)
         if decision.trigger != "blocklist":
-            self._limited = self._until
+            self._limited = max(self._limited, until)
 
     def release(self, at: int) -> None:
         """Its blocks end early."""

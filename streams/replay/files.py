@@ -5,7 +5,7 @@ import gzip
 import lzma
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Any, Final
@@ -42,10 +42,29 @@ def chunks(file: Path, extent: Extent | None = None) -> Iterator[bytes]:
         raise UnavailableError(f"{file}: cannot be read ({reason})", try_next=f"ls -l {file}") from error
 
 
+def even(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """The same content in pieces of `CHUNK` bytes, however a file, an archive or a pipe gave it: where things
+    come late, what is decided depends on where it was cut."""
+    held = bytearray()
+    for part in parts:
+        if not held and len(part) == CHUNK:
+            yield part
+            continue
+        held += part
+        while len(held) >= CHUNK:
+            yield bytes(held[:CHUNK])
+            del held[:CHUNK]
+    if held:
+        yield bytes(held)
+
+
 def is_file(file: Path) -> bool:
-    """Whether it can be read again: not `-`, a pipe or a device. What is not there counts as a file, so that
-    opening it says so."""
-    return str(file) != "-" and (file.is_file() or file.is_dir() or not file.exists())
+    """Whether it can be read again: not `-`, a pipe or a device. What is not there, or out of reach, counts
+    as a file, so that opening it says so."""
+    try:
+        return str(file) != "-" and (file.is_file() or file.is_dir() or not file.exists())
+    except OSError:
+        return True
 
 
 def size_of(files: list[Path]) -> int | None:

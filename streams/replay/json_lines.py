@@ -137,11 +137,11 @@ def _stamps(ats: Sequence[int]) -> Stamps:
     if not ats:
         return Stamps(ats, ats, 0, 0, strict=True)
     if all(map(lt, ats, islice(ats, 1, None))):
-        return Stamps(ats, ats, ats[0], ats[-1], strict=True)
+        return Stamps(ats, ats, ats[0], reached(ats, ats), strict=True)
     if all(map(le, ats, islice(ats, 1, None))):
-        return Stamps(ats, ats, ats[0], ats[-1], strict=False)
+        return Stamps(ats, ats, ats[0], reached(ats, ats), strict=False)
     times = sorted(ats)
-    return Stamps(ats, times, 0, reached(ats[-1], times), strict=False)
+    return Stamps(ats, times, 0, reached(ats, times), strict=False)
 
 
 def events_of(content: bytes, stamps: Stamps, counts: ReadCounts, expected: Expected) -> list[Event]:

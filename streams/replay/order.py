@@ -16,17 +16,19 @@ LATENESS_US: Final = 5 * MICROSECONDS
 """How far out of order things may come and still be put right; what is later is passed on as it comes."""
 
 _BATCH: Final = 2048
+_LAST: Final = 64
+"""Lines by which it is told how far a source has come."""
 _MOST_HELD: Final = 1 << 15
 """Of more, what is not of the last seconds of the latest time named goes on: a history may run backwards."""
 
 
-def reached(stamp: int, times: Sequence[int]) -> int:
-    """How far a source has come whose latest line has this stamp, by the times before it, in their order.
+def reached(stamps: Sequence[int], times: Sequence[int]) -> int:
+    """How far a source has come, by the stamps of its lines, as they came, and its times, in their order.
 
-    Stamps jump ahead and come back, where a clock was wrong: what lies further ahead than things may be out
-    of order waits until its time has come, and makes nothing else late.
+    The earliest of the last lines says it. Where a clock was wrong, or one of several hosts is ahead, what
+    lies further ahead than things may be out of order waits until its time has come, and makes nothing late.
     """
-    return times[bisect_right(times, stamp + LATENESS_US) - 1]
+    return times[bisect_right(times, min(stamps[-_LAST:]) + LATENESS_US) - 1]
 
 
 class TimeOrder(Generic[T]):
@@ -49,10 +51,10 @@ class TimeOrder(Generic[T]):
     def ready(self) -> Iterator[T]:
         """What nothing can come before any more."""
         if len(self._held) >= self._look_at:
-            stamp = self._held[-1][0]
+            stamps = [entry[0] for entry in self._held[-_LAST:]]
             self._held.sort(key=_first_three)
             times = [entry[0] for entry in self._held]
-            end = (reached(stamp, times) if len(times) <= _MOST_HELD else times[-1]) - LATENESS_US
+            end = (reached(stamps, times) if len(times) <= _MOST_HELD else times[-1]) - LATENESS_US
             yield from self._release(bisect_left(self._held, end, key=_first))
             # a dense burst stays held: looking again only after as much more keeps the work linear
             self._look_at = max(_BATCH, 2 * len(self._held))
@@ -174,7 +176,8 @@ def event_order(event: Event) -> tuple[int, str]:
 def block_of(events: list[Event]) -> Block:
     """A block of events that are there already, as they came."""
     times = sorted(event.at for event in events)
-    return Block(times, 0, reached(events[-1].at, times) if events else 0, lambda: put_in_order(events))
+    come = reached([event.at for event in events], times) if events else 0
+    return Block(times, 0, come, lambda: put_in_order(events))
 
 
 def put_in_order(events: list[Event]) -> list[Event]:

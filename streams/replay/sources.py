@@ -18,7 +18,7 @@ from streams.model.instant import Instant
 from streams.replay.counts import ReadCounts
 from streams.replay.expected import FUTURE, FUTURE_US, Expected
 from streams.replay.extent import Extent
-from streams.replay.files import CHUNK, chunks
+from streams.replay.files import CHUNK, chunks, even
 from streams.replay.json_lines import block_of_lines, blocks
 from streams.replay.order import (
     LATENESS_US,
@@ -161,7 +161,9 @@ def _opened(file: Path, zone: tzinfo, reference: Instant, extent: Extent | None)
     json = len(of_events) > len(of_logs)
     stamps = [_when(it, json, zone, reference) for it in (of_events if json else of_logs)]
     begins = min(filter(None, stamps), default=0)
-    return _Opened(chain([start], parts), json, max(0, begins - LATENESS_US), lines[0] if lines else b"")
+    whole = chain([start], parts)
+    first = lines[0] if lines else b""
+    return _Opened(even(whole) if json else whole, json, max(0, begins - LATENESS_US), first)
 
 
 def _when(line: bytes, json: bool, zone: tzinfo, reference: Instant) -> int:

@@ -18,6 +18,7 @@ Row = dict[str, Any]
 
 MAX_TEXT: Final = 256
 _SHOWN: Final = 64
+_COMMANDS: Final = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _LATEST: Final = 10_413_792_000 * MICROSECONDS
 """2300-01-01: times on the wire lie between 1970 and 2299 (schemas/)."""
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -70,11 +71,16 @@ def switch(name: str, value: object) -> bool:
     return value
 
 
+def commands(text: str) -> bool:
+    """Whether it holds what a terminal would obey: control characters, line ends, changes of direction."""
+    return _COMMANDS.search(text) is not None
+
+
 def text(name: str, value: object, *, required: bool = False, most: int = MAX_TEXT) -> str:
     """A text within its bound, in one line, without what a terminal would obey."""
     if not isinstance(value, str) or len(value) > most or (required and not value):
         raise RowError(f"{name} = {shown(value)} must be a text of up to {most} characters")
-    if not value.isprintable():
+    if commands(value):
         raise RowError(f"{name} = {shown(value)} has a line break or a control character")
     return value
 

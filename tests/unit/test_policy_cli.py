@@ -384,11 +384,11 @@ def test_who_changes_it(monkeypatch: pytest.MonkeyPatch) -> None:
         (["policy", "log", "--since", ""], 2, "--since: '' is no time"),
         (["policy", "set", "limits.requests_per_minute"], 2, "has no value"),
         (["policy", "set", "limits.warn_at", "0.5", "notify.quiet_from"], 2, "KEY VALUE KEY VALUE"),
-        (["deny", "0.0.0.0/0"], 2, "everybody would be refused, exempt or not; nobody is there"),
-        (["allow", "::/0", "192.0.2.7"], 2, "::/0 is every IPv6 address"),
+        (["deny", "0.0.0.0/0"], 1, "everybody would be refused, exempt or not; nobody is there"),
+        (["allow", "::/0", "192.0.2.7"], 1, "::/0 is every IPv6 address"),
         (
             ["exempt", "rate", "::/0", "0.0.0.0/0"],
-            2,
+            1,
             "0.0.0.0/0 and ::/0 are every address: rate would judge nobody",
         ),
         (["deny", "203.0.113.10-203.0.113.5"], 2, "ends before it begins. Try: 203.0.113.5/32"),
@@ -426,7 +426,7 @@ def test_a_policy_that_says_nothing_is_not_applied(text: bytes) -> None:
 
 def test_everybody_in_a_csv_is_asked_about() -> None:
     done = goaway("policy", "import", "-", "--as", "deny", stdin=b"192.0.2.7\n0.0.0.0/0\n")
-    assert done.returncode == 2
+    assert done.returncode == 1
     assert b"rows of - make it deny" in done.stderr
 
 

@@ -252,6 +252,12 @@ def test_the_new_tables_are_read() -> None:
     assert (block.note, block.by, block.expires) == ("last", "anna", parse_instant("2026-12-31T08:00:00.5Z"))
 
 
+def test_a_note_is_in_any_language() -> None:
+    note = "外部\u3000監視\u00a0👩\u200d💻"
+    found = read_policy(f'[[blocks]]\naddress = "192.0.2.7"\nnote = "{note}"\n', file="policy.toml")
+    assert found.blocks[0].note == note
+
+
 def test_entries_say_what_the_file_says_and_no_more() -> None:
     entries = entries_of(WHOLE)
     assert entries["limits"] == {"requests_per_minute": 7}

@@ -240,6 +240,37 @@ def test_blocks_are_whole_lines_wherever_chunks_end() -> None:
         assert all(block.endswith(b"\n") for block in blocks(cut))
 
 
+def test_of_two_hosts_that_are_apart_the_one_behind_counts_however_a_file_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half an hour ahead makes nothing late, and a plain file, an archive and a pipe are one history."""
+    ahead = 1_800_000_000
+    made = [
+        replace(event, at=Instant(event.at + (number % 2) * ahead), id=f"{number:09}")
+        for number, event in enumerate(sorted(history_of(6, 4000), key=event_order))
+    ]
+    content = encode_frame(made)
+    plain, packed = tmp_path / "events.jsonl", tmp_path / "events.jsonl.gz"
+    plain.write_bytes(content)
+    packed.write_bytes(gzip.compress(content))
+    in_time = [it.id for it in sorted(made, key=event_order)]
+    assert ids_of(plain) == ids_of(packed) == in_time
+    monkeypatch.setattr("streams.replay.sources.chunks", lambda *_: iter(pieces(content, 1000)))
+    assert ids_of(plain) == in_time
+
+
+def pieces(content: bytes, size: int) -> list[bytes]:
+    return [content[at : at + size] for at in range(0, len(content), size)]
+
+
+def ids_of(file: Path) -> list[str]:
+    """In the order in which they are judged."""
+    batches = history(
+        [file], zone=UTC, reference=Instant(1 << 51), prefixes=ClientPrefixes(), counts=ReadCounts()
+    )
+    return [event.id for batch in batches for event in batch.items]
+
+
 def test_events_read_fast_are_those_read_slowly() -> None:
     made = history_of(4, 300)
     block = block_of_lines(encode_frame(made), ReadCounts())

@@ -4,10 +4,11 @@ import logging
 
 import pytest
 
+from streams.model.client import parse_network
 from streams.model.decision import Trigger
 from streams.model.instant import MICROSECONDS
 from streams.model.modules import Greylist, Protocol
-from streams.model.policy import Policy
+from streams.model.policy import Block, Policy
 from streams.model.standing import PolicyIndex
 from streams.shim.answers import Answers
 from streams.shim.refusal_log import MAX_CLIENTS, QUIET_S, RefusalLog
@@ -61,6 +62,17 @@ def test_a_reply_is_one_bounded_line_of_printable_ascii(reason: str) -> None:
     reply = refusal.action.removeprefix(b"action=").removesuffix(b"\n\n")
     assert len(reply) == MAX_REPLY
     assert all(32 <= byte < 127 for byte in reply)
+
+
+def test_a_note_does_not_read_like_the_end_of_the_clients_words() -> None:
+    """Behind `>: ` a log line has the MTA's own words (streams/audit/hits.py)."""
+    block = Block(network=parse_network("192.0.2.1"), note="see <https://x.example/1>: spam")
+    answers = Answers(PolicyIndex(Policy(blocks=(block,))), DecisionTable())
+    refusal = answers.refusal(PolicyRequest(b"192.0.2.1", b"CONNECT"), NOW)
+    assert refusal is not None
+    assert refusal.action == (
+        b"action=551 5.7.1 Go away: blocked by administrator: see <https://x.example/1> spam\n\n"
+    )
 
 
 def test_a_refusal_says_who_where_what_why_and_until_when() -> None:

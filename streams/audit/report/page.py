@@ -18,7 +18,7 @@ TITLES: Final = {
     "exempt": ("To exempt", "They connect often and mean well; a limit would meet them first."),
     "block": (
         "To block",
-        "They connected and delivered nothing in this month, nor in any other that is stored. "
+        "They connected and delivered nothing in this month, nor in the twelve before it. "
         "The note of a block is part of the answer that the client is given: write what it may read.",
     ),
     "remove": ("To remove", "Exemptions that nobody uses."),
