@@ -17,7 +17,7 @@ import click
 from streams.cli.bundle_content import Piece, pieces
 from streams.cli.known_secrets import secrets_of
 from streams.cli.options import data_option, policy_option
-from streams.cli.redaction import REMOVED, Redaction
+from streams.cli.redaction import MOST_LEARNT, REMOVED, Redaction
 from streams.errors import UnavailableError, UsageError
 
 FOLDER: Final = "goaway-bundle"
@@ -131,6 +131,11 @@ def _manifest(members: list[Member], redaction: Redaction, name: str, *, whole: 
     lines += ["", f"What was removed ({REMOVED} stands in its place, person-1, person-2, … for names):"]
     lines += [f"  {kind}: {count:,} times" for kind, count in sorted(redaction.removed.items())]
     lines += [] if redaction.removed else ["  nothing: no secret was found"]
+    if redaction.passed_over:
+        lines.append(
+            f"  of what one file shows to be a secret the newest {MOST_LEARNT} were looked for in the others,"
+            f" {redaction.passed_over:,} more were not"
+        )
     if whole:
         lines.append("  names of people and subjects of mails were left in: --whole")
     return "\n".join(lines) + "\n\n" + _REMAINS.format(name=name, folder=FOLDER)

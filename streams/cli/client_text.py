@@ -1,5 +1,6 @@
 """What a client sent, where a mail log quotes it: a command's verb stays, what came after it does not."""
 
+import base64
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -60,7 +61,13 @@ the records that a trace shows."""
 _ONLY_MECHANISMS: Final = re.compile(rf"(?:[ \t]+{_MECHANISM})*\s*", re.IGNORECASE)
 """As in the answer `250-AUTH PLAIN LOGIN`, which is an offer."""
 _OFFER: Final = re.compile(r"\d[- ]\Z")
-_AS_CREDENTIALS: Final = re.compile(r"[A-Za-z0-9+/_-]{8,4096}={0,2}")
+_BETWEEN: Final = re.compile(rf"{_END}|[\s\"',;]+")
+_ANSWERS: Final = 2
+"""After `AUTH LOGIN` come a login and a password, after any other mechanism one answer."""
+_MAX_OPENING: Final = 16_384
+"""So much of what follows `AUTH` is looked at for answers."""
+ANSWER: Final = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{8,4096}={0,2}(?![A-Za-z0-9+/=])")
+"""An answer to a challenge, as a word of its own."""
 
 CREDENTIALS: Final = "secret"
 SENT: Final = "what a client sent"
@@ -77,7 +84,7 @@ class Quoted:
     kind: str
     """`CREDENTIALS`, or `SENT` where no credentials were seen."""
     shows: tuple[str, ...] = ()
-    """What looks like credentials in it."""
+    """The answers to challenges in it. Nothing else of what a client sent is looked for in other places."""
 
 
 def replaced(text: str, places: Iterable[Quoted], removed: Counter[str]) -> str:
@@ -103,8 +110,7 @@ def quoted(text: str, mark: str, *, whole: bool) -> Iterator[Quoted]:
             clean, rest, kind = mark, "", SENT
         else:
             clean, rest, kind = _commands(said, mark, whole=whole)
-        shows = tuple(_AS_CREDENTIALS.findall(rest))
-        yield Quoted(found.start("said"), found.end("said"), clean, kind, shows)
+        yield Quoted(found.start("said"), found.end("said"), clean, kind, _answers(rest))
 
 
 def credentials(text: str, mark: str) -> Iterator[Quoted]:
@@ -114,8 +120,24 @@ def credentials(text: str, mark: str) -> Iterator[Quoted]:
         offered = _OFFER.search(text, max(found.start() - 2, 0), found.start())
         if not said.strip() or (offered and _ONLY_MECHANISMS.fullmatch(said)):
             continue
-        first = re.split(rf"{_END}|[\s\"',;]+", re.sub(rf"^(?:{_END}|\s)+", "", said))[0]
-        yield Quoted(found.start("said"), found.end("said"), f" {mark}", CREDENTIALS, (first,))
+        yield Quoted(found.start("said"), found.end("said"), f" {mark}", CREDENTIALS, _answers(said))
+
+
+def _answers(said: str) -> tuple[str, ...]:
+    """What decodes as an answer among the first words after `AUTH`: a client cannot have others removed."""
+    words = [word for word in _BETWEEN.split(said[:_MAX_OPENING]) if word][:_ANSWERS]
+    return tuple(word for word in words if _is_answer(word))
+
+
+def _is_answer(word: str) -> bool:
+    """Base64 of a login, of a password, or of `\\0login\\0password`."""
+    if len(word) % 4 or not ANSWER.fullmatch(word):
+        return False
+    try:
+        text = base64.b64decode(word, validate=True).decode()
+    except ValueError:
+        return False
+    return text.translate({0: None, 1: None}).isprintable()  # 1 is what OAuth's answers have between
 
 
 def _commands(said: str, mark: str, *, whole: bool) -> tuple[str, str, str]:
@@ -126,10 +148,9 @@ def _commands(said: str, mark: str, *, whole: bool) -> tuple[str, str, str]:
         line, end = lines[place], "".join(lines[place + 1 : place + 2])
         opening = line[: len(line) - len(line.lstrip(' "'))]
         command = line[len(opening) :]
-        after = end + "".join(lines[place + 2 :])
         auth = _AUTH.match(command)
         if (found := auth or (None if whole else _CONTENT.match(command))) is not None:
-            rest = command[found.end() :] + after
+            rest = command[found.end() :] + end + "".join(lines[place + 2 :])
             nothing = not re.sub(_END, "", rest).strip()
             kept.append(opening + found.group() + (rest if nothing else f" {mark}"))
             return "".join(kept), rest if auth else "", CREDENTIALS if auth else SENT

@@ -1,10 +1,13 @@
 """The secrets that this machine is known to keep, by value: what a bundle must not contain."""
 
+import base64
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from html import escape
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from streams.config import SETTINGS
 
@@ -18,6 +21,8 @@ SHORT: Final = 6
 """A secret of fewer characters is only taken out where it stands as a word of its own."""
 
 _MAX_SECRET_FILE: Final = 65_536
+_MAX_NESTED: Final = 60
+"""How deep an expression's groups stand in each other: the compiler of `re` is recursive."""
 
 
 def secrets_of(environ: Mapping[str, str], data: Path) -> Iterator[str]:
@@ -74,3 +79,48 @@ def _parts(value: str) -> Iterator[str]:
             if len(token) >= 20 or (len(token) >= SHORT and re.search(r"\d|[a-z][A-Z]|[^\w.@-]", token)):
                 yield token
                 yield unquote(token)
+
+
+def any_of(secrets: Iterable[str]) -> re.Pattern[str] | None:
+    """Matches any of them in any spelling, the longest first."""
+    spellings = {spelling for secret in secrets for spelling in _spellings(secret) if spelling}
+    longest_first = sorted(spellings, key=lambda it: (-len(it), it))
+    anywhere = [it for it in longest_first if len(it) >= SHORT]
+    words = [it for it in longest_first if len(it) < SHORT]
+    branches = [_branches(anywhere, _MAX_NESTED)] if anywhere else []
+    branches += [rf"(?<!\w){re.escape(it)}(?!\w)" for it in words]
+    return re.compile("|".join(branches)) if branches else None
+
+
+def _branches(words: list[str], deep: int) -> str:
+    """An expression for any of the words, where each beginning stands once: what a place of the text costs
+    does not grow with their number."""
+    low, high = min(words), max(words)
+    shared = low[: next((at for at, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))]
+    by_first: dict[str, list[str]] = {}
+    for word in words:
+        rest = word[len(shared) :]
+        by_first.setdefault(rest[:1] if deep else "", []).append(rest)
+    if len(by_first) == 1:
+        return re.escape(shared) + "(?:" + "|".join(map(re.escape, by_first.popitem()[1])) + ")"
+    ends = by_first.pop("", None)
+    below = [_branches(group, deep - 1) for group in by_first.values()]
+    return f"{re.escape(shared)}(?:{'|'.join(below)}{'|' if ends else ''})"
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    yield secret
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    yield repr(secret)[1:-1]
+    for quoting in (quote, quote_plus):
+        yield quoting(secret, safe="", errors="surrogateescape")
+        yield quoting(secret, safe="/", errors="surrogateescape")
+    yield escape(secret)
+    raw = secret.encode("utf-8", "surrogateescape")
+    if len(raw) >= 4:
+        yield raw.hex()
+        for before, lost in ((0, 0), (1, 2), (2, 3)):
+            # wherever in a longer text it was encoded, such as that of USER:SECRET
+            encoded = base64.b64encode(bytes(before) + raw).decode()
+            yield encoded[lost : (before + len(raw)) * 8 // 6]

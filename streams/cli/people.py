@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from itertools import islice
 from typing import Final
 
 NAME: Final = "name of a person"
@@ -47,8 +48,12 @@ _BARE: Final = re.compile(r"(?<![^\s<>@\",;:\\])[^\s<>@\",;:\\]+(?=@[\w\[])")
 _OPENS: Final = re.compile(rf"(?:[\[({{'`|]|\b{_LABEL}=)*", re.IGNORECASE)
 """What stands in front of an address that is not in `<>`."""
 
+_REST: Final = r"[^\n]{640,}"
+"""Where a name's end is not within 640 characters: all there is. No expression looks further for an end,
+for it would look as far again from each beginning in the line."""
+
 _LOGIN_LINES: Final = re.compile(
-    r"((?:\bsasl_method=[^\s,]*|\bauthentication (?:failed|aborted)[^\n]*?), sasl_username=)"
+    r"((?:\bsasl_method=[^\s,]*|\bauthentication (?:failed|aborted)[^\n]{0,640}?), sasl_username=)"
     r"(?!<)([^\n]*?)(?=, sasl_sender=|, orig_queue_id=|, orig_client=|$)",
     re.MULTILINE,
 )
@@ -63,13 +68,14 @@ _SENTENCES: Final = tuple(
     re.compile(pattern, re.MULTILINE)
     for pattern in (
         r"(rejected: not owned by user )([^\n]+?)(?=; |$)",
-        r"((?i:unknown user|user unknown|unknown username): \\?\")([^\n]*?)(?=\\?\"(?:[\s)]|$))",
+        r"((?i:unknown user|user unknown|unknown username): \\?\")"
+        rf"([^\n]{{0,640}}?(?=\\?\"(?:[\s)]|$))|{_REST})",
         r"((?i:unknown user|user unknown|unknown username): )([^\s\\\")][^\s\")]*)",
-        r"(' user `)([^\n]*?)(?=' pass `)",
+        rf"(' user `)([^\n]{{0,640}}?(?=' pass `)|{_REST})",
         r"(/(?:sendmail|postdrop|postqueue)\[\d+\]: (?:fatal|warning|error): )([^\s()]+)(?=\(\d+\): )",
-        r"(\[user=)([^\n]*?)(?=\] \[service=)",
-        r"(\bip: [^\s,]+, user: )([^\n]+?)(?=, (?:from|smtp_from|mime_from): )",
-        r"(\bspamd\[\d+\]: spamd: [^\n]*?\b(?:for|setuid to) )([^\s:]+)",
+        rf"(\[user=)([^\n]{{0,640}}?(?=\] \[service=)|{_REST})",
+        rf"(\bip: [^\s,]+, user: )([^\n]{{1,640}}?(?=, (?:from|smtp_from|mime_from): )|{_REST})",
+        r"(\bspamd\[\d+\]: spamd: [^\n]{0,1100}?\b(?:for|setuid to) )([^\s:]+)",
         r"(\b(?:lmtp|lda|imap|pop3|sieve|managesieve|submission|imap-login|pop3-login|submission-login"
         r"|doveadm|sql|pam|ldap|passwd-file|passwd|shadow|lua|static|quota-status|indexer-worker"
         r"|auth-worker)\((?:\d+, )?)(?!\d+\))([^\n]{1,320}?)(?=(?:,[^()\n]*)?\)(?:[<:\[]|\s|$))",
@@ -80,15 +86,18 @@ _SENTENCES: Final = tuple(
 _MAIL: Final = tuple(
     re.compile(pattern, re.MULTILINE)
     for pattern in (
-        r"(: (?:replace|prepend): (?:(?:mime-|nested-)?header|body) [^\n]* helo=<[^\s>]*>: )([^\n]+)",
+        r"^((?>[^\n]*?: (?:replace|prepend): (?:(?:mime-|nested-)?header|body) )[^\n]* helo=<[^\s>]*>: )"
+        r"([^\n]+)",
         r"(: (?:(?:mime-|nested-)?header|body|mime-error [^\n:]{0,80}:) )([^\n]*?)"
-        r"(?=(?: from [^\s;]+)?; from=<(?![^\n]*; from=<)|$)",
+        r"(?=(?: from [^\s;]+)?; from=<(?![^\n]{0,640}; from=<)|$)",
         r"(\b[Ss]ubject\\?\"?: ?)(\\?\"[^\"\n]*\"|[^\n]+?(?=\\{1,4}[rn]| from [^\s;]+; from=<|$))",
         r"(Illegal address syntax from \S+ in \S+ command: )([^\n]+)",
         r"((?:bad|reject:) ETRN )([^\n]{1,100}?)(?=\.\.\. from )",
     )
 )
 """What cleanup and smtpd quote, up to the last thing in the line that is Postfix's own."""
+_MOST_RECIPIENTS: Final = 32
+"""A line of a delivery has two: `to=<…>, orig_to=<…>`."""
 _SAID: Final = re.compile(r"^([^\n]*?\bsaid: )([^\n]*)$", re.MULTILINE)
 
 
@@ -138,11 +147,12 @@ class People:
     def _answer(self, found: re.Match[str]) -> str:
         """Another server's answer may name the recipient without the domain."""
         before, said = found.groups()
-        for _, address in _UNIT.findall(before):
-            local = address.rpartition("@")[0] or address
-            if len(local) > 2:
-                name = rf"(?<![\w.@-]){re.escape(local)}(?!\w|[.-]\w)"
-                said = re.sub(name, lambda it: self._numbered(it.group()), said, flags=re.IGNORECASE)
+        addresses = (it[2] for it in islice(_UNIT.finditer(before), _MOST_RECIPIENTS))
+        locals_ = {local for it in addresses if len(local := it.rpartition("@")[0] or it) > 2}
+        if locals_:
+            any_of = "|".join(re.escape(it) for it in sorted(locals_, key=lambda it: (-len(it), it)))
+            name = rf"(?<![\w.@-])(?:{any_of})(?!\w|[.-]\w)"
+            said = re.sub(name, lambda it: self._numbered(it.group()), said, flags=re.IGNORECASE)
         return str(before + said)
 
     def _mail_text(self, found: re.Match[str]) -> str:

@@ -5,20 +5,24 @@ the data folder), in every spelling that a log or JSON gives them; and by their 
 `password=…`, a DNSBL customer's key), for those that are kept elsewhere.
 """
 
-import base64
-import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from html import escape
+from collections.abc import Iterable
 from typing import Any, Final
-from urllib.parse import quote, quote_plus
 
-from streams.cli.client_text import credentials, quoted, replaced
-from streams.cli.known_secrets import SHORT
+from streams.cli.client_text import ANSWER, credentials, quoted, replaced
+from streams.cli.known_secrets import any_of
 from streams.cli.people import People
 
 REMOVED: Final = "[removed]"
+MOST_LEARNT: Final = 200
+"""How much of what a text shows to be a secret is looked for in all, of each of the two kinds."""
+_MAX_LINE: Final = 8192
+"""Characters. No mail log has longer lines, and what looks for names takes its time."""
+_REST: Final = f" {REMOVED}, the rest of a line of more than {_MAX_LINE:,} characters"
+_LONG_LINE: Final = re.compile(rf"^[^\n]{{{_MAX_LINE + 1},}}", re.MULTILINE)
+_FROM_CLIENT: Final = re.compile(r"(?<=\bhelo=)<\S*|(?<= )<[^<>\n]{0,640}>(?=: )")
+"""What a client calls itself may read `password=…`, too: what is named there is nobody's secret."""
 
 _TELLING: Final = re.compile(r"(?=.*\d)[^\s\[\]]{8,4096}|[^\s\[\]]{20,4096}")
 """What a secret looks like that is no word of a language, as `wrong` in `password: wrong` is."""
@@ -80,36 +84,50 @@ class Redaction:
     def __init__(self, secrets: Iterable[str], *, whole: bool) -> None:
         self._whole = whole
         self._secrets = {secret for secret in secrets if secret}
-        self._literal = _any_of(self._secrets)
+        self._shown: dict[str, None] = {}
+        self._answers: dict[str, None] = {}
+        self._literal: re.Pattern[str] | None = None
+        self._sought: frozenset[str] = frozenset()
+        self._compiled = False
         self.removed: Counter[str] = Counter()
         self._people = People(self.removed, REMOVED)
 
     def learn(self, text: str) -> None:
-        """Take note of what a text shows to be a secret: it is one wherever else it stands."""
-        shown = {
-            found.group()
+        """Take note of what a text shows to be a secret: it is one wherever else it stands. Of what a client
+        sent that is only what answers a challenge, and of all of it the newest `MOST_LEARNT`."""
+        places = list(quoted(text, REMOVED, whole=False))
+        _note(self._answers, (value for one in places for value in one.shows if _TELLING.fullmatch(value)))
+        text = replaced(text, places, Counter())
+        places = list(credentials(text, REMOVED))
+        _note(self._answers, (value for one in places for value in one.shows if _TELLING.fullmatch(value)))
+        text = _FROM_CLIENT.sub("<>", replaced(text, places, Counter()))
+        shown = [
+            (found.start(), found.group())
             for pattern in (_OF_PROVIDER, _KEY_LABEL)
             for found in pattern.finditer(text)
             if found.group().lower() not in _PUBLIC_LABELS
-        }
-        values = [found.group(2) for found in _NAMED.finditer(text)]
-        for pattern in (_HEADERS, _SENTENCES):
-            values += [found.group()[len(found.group(1)) :] for found in pattern.finditer(text)]
-        for one in (*quoted(text, REMOVED, whole=self._whole), *credentials(text, REMOVED)):
-            values += one.shows
-        shown |= {value for it in values if _TELLING.fullmatch(value := it.strip("\\\"' "))}
-        if not shown <= self._secrets:
-            self._secrets |= shown
-            self._literal = _any_of(self._secrets)
+        ]
+        for pattern in (_HEADERS, _SENTENCES, _NAMED):
+            for found in pattern.finditer(text):
+                value = found.group()[len(found.group(1)) :].strip("\\\"' ")
+                if _TELLING.fullmatch(value):
+                    shown.append((found.start(), value))
+        _note(self._shown, (value for _, value in sorted(shown)))
+        self._compiled = False
+
+    @property
+    def passed_over(self) -> int:
+        """How many texts that looked like a secret in one place were not looked for in others."""
+        return sum(max(len(learnt) - MOST_LEARNT, 0) for learnt in (self._shown, self._answers))
 
     def clean(self, text: str) -> str:
         """The text without secrets, and without local parts of addresses and login names."""
         text = self._replace(_PEM, "private key", text)
+        text = _LONG_LINE.sub(self._cut, text)
         text = replaced(text, quoted(text, REMOVED, whole=self._whole), self.removed)
         text = replaced(text, credentials(text, REMOVED), self.removed)
         text = _URL.sub(self._url, text)
-        if self._literal is not None:
-            text = self._replace(self._literal, "secret", text)
+        text = self._by_value(text)
         text = self._replace(_HEADERS, "secret", text, keep=1)
         text = self._replace(_SENTENCES, "secret", text, keep=1)
         text = self._replace(_NAMED, "secret", text, keep=1)
@@ -146,7 +164,35 @@ class Redaction:
 
     def leaks(self, content: str) -> bool:
         """Whether a secret that is known by value stands in it after all."""
-        return self._literal is not None and self._literal.search(content) is not None
+        self._compile()
+        if self._literal is not None and self._literal.search(content):
+            return True
+        return bool(self._sought) and any(it.group() in self._sought for it in ANSWER.finditer(content))
+
+    def _compile(self) -> None:
+        if not self._compiled:
+            self._literal = any_of(self._secrets.union(_newest(self._shown)))
+            self._sought = frozenset(_newest(self._answers))
+            self._compiled = True
+
+    def _by_value(self, text: str) -> str:
+        """Without the secrets that are known by value."""
+        self._compile()
+        if self._literal is not None:
+            text = self._replace(self._literal, "secret", text)
+        return ANSWER.sub(self._answer, text) if self._sought else text
+
+    def _answer(self, found: re.Match[str]) -> str:
+        if found.group() not in self._sought:
+            return found.group()
+        self.removed["secret"] += 1
+        return REMOVED
+
+    def _cut(self, found: re.Match[str]) -> str:
+        """The beginning of a line that is too long, up to a space: no part of a secret stays."""
+        self.removed["rest of a long line"] += 1
+        kept = self._by_value(found.group())[: _MAX_LINE - len(_REST)]
+        return kept[: max(kept.rfind(" "), 0)] + _REST
 
     def _replace(self, pattern: re.Pattern[str], kind: str, text: str, *, keep: int = 0) -> str:
         def without(found: re.Match[str]) -> str:
@@ -182,33 +228,12 @@ class Redaction:
         return REMOVED
 
 
-def _any_of(secrets: Iterable[str]) -> re.Pattern[str] | None:
-    """Matches any of them in any spelling, the longest first."""
-    spellings = {spelling for secret in secrets for spelling in _spellings(secret) if spelling}
-    if not spellings:
-        return None
-    longest_first = sorted(spellings, key=lambda it: (-len(it), it))
-    return re.compile(
-        "|".join(
-            re.escape(one) if len(one) >= SHORT else rf"(?<!\w){re.escape(one)}(?!\w)"
-            for one in longest_first
-        )
-    )
+def _note(learnt: dict[str, None], values: Iterable[str]) -> None:
+    """The newest stand last."""
+    for value in values:
+        learnt.pop(value, None)
+        learnt[value] = None
 
 
-def _spellings(secret: str) -> Iterator[str]:
-    yield secret
-    yield json.dumps(secret)[1:-1]
-    yield json.dumps(secret, ensure_ascii=False)[1:-1]
-    yield repr(secret)[1:-1]
-    for quoting in (quote, quote_plus):
-        yield quoting(secret, safe="", errors="surrogateescape")
-        yield quoting(secret, safe="/", errors="surrogateescape")
-    yield escape(secret)
-    raw = secret.encode("utf-8", "surrogateescape")
-    if len(raw) >= 4:
-        yield raw.hex()
-        for before, lost in ((0, 0), (1, 2), (2, 3)):
-            # wherever in a longer text it was encoded, such as that of USER:SECRET
-            encoded = base64.b64encode(bytes(before) + raw).decode()
-            yield encoded[lost : (before + len(raw)) * 8 // 6]
+def _newest(learnt: dict[str, None]) -> list[str]:
+    return list(learnt)[-MOST_LEARNT:]

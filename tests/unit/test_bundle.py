@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.cli.bundle import FOLDER, MAX_BYTES, Member, _within
+from streams.cli.bundle import FOLDER, MAX_BYTES, Member, _manifest, _within
 from streams.cli.known_secrets import secrets_of
-from streams.cli.redaction import REMOVED, Redaction
+from streams.cli.redaction import MOST_LEARNT, REMOVED, Redaction
 from tests.parts import ROOT
 
 KAFKA: Final = 'kafka-p4ss"wörd\\7'
@@ -281,6 +281,14 @@ def test_the_whole_is_bounded() -> None:
     assert [len(one.content) for one in kept] == [12_000_000, 7_999_998, 0]
     assert "cut to" in kept[1].note
     assert sum(len(one.content) for one in kept) <= MAX_BYTES
+
+
+def test_it_says_how_many_secrets_it_did_not_look_for_elsewhere() -> None:
+    redaction = Redaction([], whole=False)
+    assert "were looked for" not in _manifest([], redaction, "a.tar.gz", whole=False)
+    redaction.learn("\n".join(f"sasl.password=geheim-{number:05}" for number in range(MOST_LEARNT + 1234)))
+    said = _manifest([], redaction, "a.tar.gz", whole=False)
+    assert f"the newest {MOST_LEARNT} were looked for in the others, 1,234 more were not" in said
 
 
 @given(st.text(min_size=6, max_size=40).filter(lambda it: it.strip() == it and it not in REMOVED))

@@ -3,13 +3,17 @@
 import base64
 import json
 import time
+from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from streams.cli.redaction import REMOVED, Redaction
+from streams.cli.known_secrets import any_of
+from streams.cli.people import People
+from streams.cli.redaction import MOST_LEARNT, REMOVED, Redaction
 
 _SMTPD: Final = "Nov 24 10:00:00 mx1 postfix/smtpd[77]: "
 _POSTSCREEN: Final = "Nov 24 10:00:00 mx1 postfix/postscreen[78]: "
@@ -255,3 +259,186 @@ def test_a_long_line_takes_no_long_time(piece: str) -> None:
     started = time.process_time()
     Redaction([], whole=False).clean(piece * (60_000 // len(piece)))
     assert time.process_time() - started < 10
+
+
+def answer(text: str) -> str:
+    """What a client answers a challenge with."""
+    return base64.b64encode(text.encode()).decode()
+
+
+_LOGIN: Final = answer("carla@ours.example")
+_PASSWORD: Final = answer("geheim-geheim")
+_BOTH: Final = answer("\0carla\0geheim123")
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (
+            f"{_SMTPD}improper command pipelining after AUTH from {_CLIENT}: {_LOGIN}{_END}{_PASSWORD}{_END}",
+            2,
+        ),
+        (f"{_SMTPD}improper command pipelining after EHLO from {_CLIENT}: AUTH PLAIN {_BOTH}{_END}QUIT", 1),
+        (f"{_POSTSCREEN}COMMAND PIPELINING from {_SCREENED} after EHLO: AUTH LOGIN{_END}{_LOGIN}{_END}", 1),
+        ("mx1 postfix/smtp[9]: > mx.example.org[192.0.2.9]:25: AUTH PLAIN " + _BOTH, 1),
+        (f"{_SMTPD}smtpd_sasl_authenticate: sasl_method PLAIN, init_response {_BOTH}", 1),
+    ],
+)
+def test_an_answer_to_a_challenge_is_removed_wherever_else_it_stands(line: str, shown: int) -> None:
+    redaction = Redaction([], whole=False)
+    redaction.learn(line)
+    sent = [it for it in (_LOGIN, _PASSWORD, _BOTH) if it in line]
+    assert len(sent) == shown
+    for it in sent:
+        assert redaction.clean(f"got {it}, no") == f"got {REMOVED}, no"
+        assert redaction.leaks(f"got {it}, no")
+
+
+_ORDINARY: Final = (
+    "limit connections_per_minute = 60 at 2026-11-24T10:01:02Z by NOQUEUE1 mx1.example.org/smtpd25"
+)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"{_SMTPD}improper command pipelining after AUTH from {_CLIENT}: connections_per_minute"
+        " 2026-11-24T10",
+        f"{_SMTPD}improper command pipelining after AUTH from {_CLIENT}: NOQUEUE1{_END}smtpd25{_END}",
+        f"{_POSTSCREEN}COMMAND PIPELINING from {_SCREENED} after EHLO: AUTH LOGIN{_END}"
+        "connections_per_minute",
+        f"{_SMTPD}warning: non-SMTP command from {_CLIENT}: password=connections_per_minute",
+        f"{_SMTPD}smtpd_sasl_authenticate: decoded initial response connections_per_minute",
+        f"{_SMTPD}NOQUEUE: reject: RCPT from {_CLIENT}: 504 5.5.2 <password=connections_per_minute,x>: Helo"
+        " command rejected; from=<> to=<a@x.example> helo=<password=connections_per_minute,x>",
+        f"{_SMTPD}improper command pipelining after AUTH from {_CLIENT}: a b {answer('mx1.example.org')}",
+    ],
+)
+def test_a_client_does_not_decide_what_is_removed_elsewhere(line: str) -> None:
+    redaction = Redaction([], whole=False)
+    redaction.learn(line)
+    assert redaction.clean(_ORDINARY) == _ORDINARY
+    assert not redaction.leaks(_ORDINARY)
+
+
+def test_of_what_texts_show_the_newest_are_looked_for() -> None:
+    redaction = Redaction([], whole=False)
+    sent = [answer(f"carla-{number:06}") for number in range(MOST_LEARNT + 5)]
+    kept = [f"geheim-{number:06}" for number in range(MOST_LEARNT + 7)]
+    redaction.learn("\n".join(f"{_SMTPD}< {_CLIENT}: AUTH PLAIN {one}" for one in sent))
+    redaction.learn("\n".join(f"sasl.password={one}" for one in kept))
+    assert redaction.passed_over == 12
+    assert redaction.clean(f"{sent[5]} {sent[-1]} {kept[7]} {kept[-1]}") == " ".join([REMOVED] * 4)
+    assert redaction.clean(f"{sent[4]} {kept[6]}") == f"{sent[4]} {kept[6]}"
+
+
+@given(st.sets(st.text("ab+/\\", min_size=6, max_size=90), min_size=1, max_size=30), st.text("ab+/\\ "))
+def test_many_secrets_are_found_as_each_of_them_is(secrets: set[str], between: str) -> None:
+    found = any_of(secrets)
+    assert found is not None
+    for one in secrets:
+        assert found.sub("", one) == ""
+        longest = found.match(one + between)
+        assert longest is not None
+        assert longest.group().startswith(one)
+
+
+def takes(step: Callable[[], object]) -> float:
+    """Seconds of this process, the least of three."""
+    times = []
+    for _ in range(3):
+        started = time.process_time()
+        step()
+        times.append(time.process_time() - started)
+    return min(times)
+
+
+def in_proportion(step: Callable[[str], object], piece: str) -> None:
+    """Twice the text takes twice the time: not four times, as where each beginning looks for its end."""
+    half, all_of_it = (piece * (size // len(piece)) + "x" for size in (32_768, 65_536))
+    assert takes(lambda: step(all_of_it)) < 3 * takes(lambda: step(half)) + 0.05
+    assert takes(lambda: step(all_of_it)) < 2
+
+
+OPENINGS: Final = (
+    "authentication failed ",
+    "authentication failed: , sasl_method=A, sasl_username ",
+    ", sasl_sender=",
+    'unknown user: "',
+    "' user `",
+    "[user=",
+    "ip: 192.0.2.7, user: a ",
+    "spamd[1]: spamd: ",
+    "to=<a ",
+    "to=<carla@x.example> ",
+    ": replace: header ",
+    ": header a; from=<",
+    "; from=<",
+    "lmtp(,",
+    "rejected: not owned by user ",
+    " 550 <",
+    'subject: "',
+    "given password: ",
+    "' pass `",
+    "helo=<",
+    r"AUTH PLAIN \r\n",
+    r"RCPT\r\n",
+    r"\r\n",
+    "password: ",
+)
+
+
+@pytest.mark.parametrize("opening", OPENINGS)
+def test_a_line_of_openings_takes_time_in_proportion(opening: str) -> None:
+    in_proportion(lambda it: Redaction([], whole=False).clean(it), opening)
+    in_proportion(lambda it: Redaction([], whole=False).clean(f"to=<a@x.example> said: {it}"), opening)
+    in_proportion(lambda it: Redaction([], whole=False).clean(f": header {it}"), opening)
+    in_proportion(lambda it: Redaction([], whole=False).learn(it), opening)
+    in_proportion(lambda it: Redaction([], whole=False).learn(f"{_SMTPD}< {_CLIENT}: {it}"), opening)
+    in_proportion(lambda it: People(Counter(), REMOVED).without(it), opening)
+    in_proportion(lambda it: People(Counter(), REMOVED).without(f"{it}said: {it}"), opening)
+
+
+def test_what_clients_send_takes_time_in_proportion() -> None:
+    ordinary = (
+        f"{_SMTPD}connect from {_CLIENT}, YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFh aaaaaaaaaaaaaaaaaaaaaaaa\n"
+        * 1000
+    )
+    redaction = Redaction([], whole=False)
+    for number in range(6_000):
+        sent = answer("a" * 40 + f"{number:06}")
+        redaction.learn(f"{_SMTPD}improper command pipelining after AUTH from {_CLIENT}: {sent}\n")
+        redaction.learn(f"api_key={'a' * 40}{number:06}\n")
+    redaction.leaks("")
+    alone = Redaction([], whole=False)
+    assert takes(lambda: redaction.clean(ordinary)) < 4 * takes(lambda: alone.clean(ordinary)) + 0.5
+    assert takes(lambda: redaction.leaks(ordinary)) < 1
+
+
+def test_the_rest_of_a_long_line_is_left_out_with_a_note() -> None:
+    secret = "kept by-value-1"
+    line = "word " * 1600 + f"{secret} " * 100 + "to=<carla@x.example>" + "x" * 9000
+    redaction = Redaction([secret], whole=False)
+    clean = redaction.clean(f"before\n{line}\nafter")
+    assert clean.startswith("before\nword word")
+    assert clean.endswith(f" {REMOVED}, the rest of a line of more than 8,192 characters\nafter")
+    assert "by-value" not in clean
+    assert "carla" not in clean
+    assert redaction.clean(clean) == clean
+    assert redaction.removed["rest of a long line"] == 1
+    ends = "a" * 8192
+    assert redaction.clean(ends) == ends
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "authentication failed: a, sasl_username=§",
+        'status=bounced (unknown user: "§")',
+        "host `h' user `§' pass `x'",
+        "[user=§] [service=smtp]",
+        "ip: 192.0.2.7, user: §, from: <a@x.example>",
+    ],
+)
+def test_a_name_that_is_longer_than_any_goes_as_a_whole(line: str) -> None:
+    assert "hans" not in cleaned(line.replace("§", "hans m " * 300))
