@@ -43,7 +43,7 @@ class Lately:
 
 
 def lately(settings: ClickHouseSettings, client: Client, now: int, *, period_s: int, most: int) -> Lately:
-    """At most so many decisions and kinds of refusals of the `period_s` seconds before `now`.
+    """At most 50 decisions, and `most` kinds of refusals, of the `period_s` seconds before `now`.
 
     `UnavailableError` where ClickHouse does not answer, `StorageError` where the tables are missing.
     """
@@ -55,4 +55,4 @@ def lately(settings: ClickHouseSettings, client: Client, now: int, *, period_s: 
     finally:
         clickhouse.close()
     once = {(it.event, it.rule) if it.rule == FORGOTTEN else (it.id, ""): it for it in decisions}
-    return Lately(tuple(once.values())[:most], tuple(refused))
+    return Lately(tuple(once.values()), tuple(refused))

@@ -26,7 +26,7 @@ RELEASE_S: Final = 5.0
 RETURNS: Final[dict[Module, str]] = {
     "rate": "is counted afresh; it is refused again when it exceeds a limit again",
     "dnsbl": "is looked up again when it connects; it is refused again as long as it is listed",
-    "greylist": "starts anew with greylisting: first attempts, retries and what was learnt are forgotten",
+    "greylist": "is put off anew with its next mail, unless its network or pool is known to retry",
     "protocol": "is refused again when it violates the protocol again",
 }
 """Module → what becomes of a client that is released from it."""

@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from streams.audit.lately import Refused
-from streams.cli.explained import Explained, look
+from streams.cli.explained import MOST, Explained, look
 from streams.cli.options import data_option, policy_option
 from streams.cli.policy_edits import networks
 from streams.cli.screen import why
@@ -88,7 +88,7 @@ def _shown(it: Explained, width: int) -> Iterator[str]:
     for module, words in modules(it.index, it.address, it.at).items():
         yield from _row(f"  {module}", words, width)
     yield from _row("Last 24 h", _seen(it), width)
-    for number, decision in enumerate(it.lately.decisions):
+    for number, decision in enumerate(it.lately.decisions[:MOST]):
         yield from _row("" if number else "  decided", _decided(decision), width)
     for number, refused in enumerate(it.lately.refused):
         yield from _row("" if number else "  answered", _answered(refused), width)
@@ -212,7 +212,7 @@ def _as_json(it: Explained) -> dict[str, Any]:
                 "shadow": one.shadow,
                 "why": why(one),
             }
-            for one in it.lately.decisions
+            for one in it.lately.decisions[:MOST]
         ],
         "answered": [
             {"code": one.code, "text": one.detail, "count": one.count, "last": rfc3339(one.last)}

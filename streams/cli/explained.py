@@ -25,7 +25,7 @@ from streams.shim.smtp_rules import is_helo_name
 
 PERIOD_S: Final = 86_400
 _CAUGHT_UP_S: Final = 5.0
-_MOST: Final = 5
+MOST: Final = 5
 """Decisions, and kinds of refusals, that are shown of the period."""
 
 
@@ -79,8 +79,13 @@ class Explained:
     @property
     def _lost(self) -> Decision | None:
         """A stored block that would still stand, of which Kafka knows nothing: a broker in memory died."""
-        over: dict[Trigger, int] = {it.trigger: it.at for it in self.decisions}
+        over: dict[Trigger, int] = {}
+        for it in self.decisions:
+            if it.action != "defer":
+                over[it.trigger] = max(it.at, over.get(it.trigger, 0))
         for it in self.lately.decisions:
+            if it.at > self.at:
+                continue  # Kafka was read before it was decided
             if it.action == "release":
                 over[it.trigger] = max(it.at, over.get(it.trigger, 0))
                 if it.rule == FORGOTTEN:
@@ -189,7 +194,7 @@ def look(network: Network, data: Path, policy_file: Path | None) -> Explained:
     seen, late, storage = None, Lately(), ""
     try:
         seen = known(settings.clickhouse, client, at, period_s=PERIOD_S)
-        late = lately(settings.clickhouse, client, at, period_s=PERIOD_S, most=_MOST)
+        late = lately(settings.clickhouse, client, at, period_s=PERIOD_S, most=MOST)
     except GoawayError as error:
         storage = error.what
     return Explained(address, client, change, index, at, decisions, said, seen, late, storage)

@@ -12,7 +12,7 @@ from streams.cli.options import data_option, now, settings
 from streams.cli.reach import place_of
 from streams.cli.screen import overview, standing
 from streams.embedded.up.plan import Part
-from streams.embedded.up.refusals import recent
+from streams.embedded.up.refusals import READ_S, recent
 from streams.errors import GoawayError
 from streams.kafka import partition_counts
 from streams.model.decision import Decision
@@ -23,6 +23,7 @@ from streams.policy_follower import PolicyFollower
 from streams.status import read_status
 
 _LATEST: Final = 10
+_CAUGHT_UP_S: Final = 2.0
 
 
 @click.command()
@@ -43,14 +44,15 @@ def status(data: Path, as_json: bool) -> None:
         note = "" if facts else "said nothing for 10 s"
         parts.append(Part(file.stem, "runs" if facts else "ended", pid, 0, facts or {}, note))
     trouble: GoawayError | None = None
-    decisions, at = list[Decision](), now()
+    decisions, complete, at = list[Decision](), False, now()
     index: PolicyIndex | None = None
     try:
         partition_counts(kafka, timeout_s=3)
         follower = PolicyFollower(kafka, Policy())
         follower.start()
         try:
-            decisions = recent(kafka, _LATEST)
+            decisions, complete = recent(kafka, _LATEST)
+            follower.wait_until_caught_up(_CAUGHT_UP_S)
             if follower.current[0]:  # else the stages go by their file, which is not known here
                 index = follower.current[1]
         finally:
@@ -64,6 +66,7 @@ def status(data: Path, as_json: bool) -> None:
                     "kafka": kafka.bootstrap,
                     "trouble": str(trouble) if trouble else None,
                     "parts": {part.name: {"state": part.state, **part.facts} for part in parts},
+                    "complete": complete,
                     "refused": [
                         {
                             "at": rfc3339(one.at),
@@ -84,10 +87,13 @@ def status(data: Path, as_json: bool) -> None:
         hint = (
             "no stage reports here: goaway up, or --data DIR" if not parts else f"Kafka at {kafka.bootstrap}"
         )
+        counted = f"the latest {_LATEST}" if len(decisions) == _LATEST else str(len(decisions))
+        if not complete:
+            counted = f"not the latest: Kafka holds more than could be read in {READ_S:g} s"
         shown = overview(
             parts,
             decisions,
-            counted=f"the latest {_LATEST}" if len(decisions) == _LATEST else str(len(decisions)),
+            counted=counted,
             index=index,
             now=at,
             hints=[hint],

@@ -69,7 +69,7 @@ def print_table(
     folded: int = 0,
     spare: Sequence[str] = (),
 ) -> None:
-    """A table; numbers stand to the right. No value is ever cut, and outside a terminal none is broken.
+    """A table; numbers stand to the right. A text is cut at `MAX_CELL`; outside a terminal none is broken.
 
     Where a terminal is too narrow the first `folded` columns are broken, then the `spare` ones are left out
     one by one, which a line below says; where that is not enough, each row is a paragraph.

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from streams.engine.taking import FORGOTTEN
-from streams.model.client import Address, parse_address
+from streams.model.client import Address, Client, parse_address
 from streams.model.decision import Decision
 from streams.model.greylist import greylist_triplet, network_of
 from streams.model.instant import MICROSECONDS
@@ -20,14 +20,29 @@ from streams.model.modules import Greylist
 from streams.shim.learnt import Learnt, Pass, groups_of
 
 MAX_TRIPLETS: Final = 1_000_000
-"""Triplets remembered at most, one of a network and one of a pool counting as two; beyond, the one that came
-first is forgotten, so that its retry is a first attempt."""
+"""Triplets remembered at most, one of a network and one of a pool counting as two, and one of another client
+of theirs as one more; beyond, those that came first are forgotten, so that their retry is a first attempt."""
+
+MAX_CLIENTS: Final = 16
+"""First attempts remembered of one triplet, the earliest; the rest had no sooner been let through."""
 
 MAX_LEARNT: Final = 500_000
 """Learnt clients remembered at most; beyond, the one that was learnt first is forgotten, and put off once."""
 
 MAX_FORGOTTEN: Final = 10_000
-"""Networks remembered of which an administrator had all dropped; beyond, the first is let go."""
+"""Clients remembered of which an administrator had all dropped; beyond, the first is let go."""
+
+
+_SAME_US: Final = MICROSECONDS
+"""The log's stamp of an attempt that was answered here is not the instant of the answer: attempts of one
+client that are closer are one, the earlier."""
+
+
+class First(msgspec.Struct, frozen=True, gc=False):
+    """A first attempt, and whose: an administrator may have it dropped."""
+
+    at: int
+    client: Client
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
@@ -50,17 +65,20 @@ class GreylistMemory:
     def __init__(self, policy: Greylist, *, triplets: int = MAX_TRIPLETS, learnt: int = MAX_LEARNT) -> None:
         self._policy = policy
         self._capacity = triplets
-        self._firsts: OrderedDict[str, int] = OrderedDict()
-        """`TRIPLET@NETWORK` or `TRIPLET@*.POOL` → first attempt, in the order in which they became known."""
-        self._forgotten: OrderedDict[str, int] = OrderedDict()
-        """Network → when an administrator had all dropped: first attempts up to then do not count to it."""
+        self._firsts: OrderedDict[str, tuple[First, ...]] = OrderedDict()
+        """`TRIPLET@NETWORK` or `TRIPLET@*.POOL` → first attempts by time, in the order in which the last of
+        each became known. Those after a client's first are kept too: news that it was forgotten in between
+        may come last."""
+        self._held = 0
+        self._forgotten: OrderedDict[Client, int] = OrderedDict()
+        """Client → when an administrator had all dropped: its first attempts up to then do not count."""
         self._learnt = Learnt(learnt)
         self._lock = Lock()
 
     @property
     def triplets(self) -> int:
         """Triplets held: those that count, and those that ended since the last `purge`."""
-        return len(self._firsts)
+        return self._held
 
     @property
     def learnt(self) -> int:
@@ -75,8 +93,10 @@ class GreylistMemory:
             if prefixes != (policy.ipv4_prefix, policy.ipv6_prefix):
                 self._learnt.regroup(policy)
 
-    def attempt(self, address: Address, pool: str, sender: str, recipient: str, now: int) -> Attempt:
-        """Judge an attempt, and remember it where it is a first one.
+    def attempt(
+        self, client: Client, address: Address, pool: str, sender: str, recipient: str, now: int
+    ) -> Attempt:
+        """Judge an attempt, and remember it where it is the client's first one and does not pass.
 
         `pool` is the `pool_of` the client's verified name, or empty.
         """
@@ -87,24 +107,25 @@ class GreylistMemory:
                 return Attempt(True)
             keys = list(_keys(greylist_triplet(sender, recipient), network, pool))
             delay = policy.delay_s * MICROSECONDS
-            since = self._since(network, now)
-            known = [at for key in keys if (at := self._firsts.get(key)) is not None and since < at]
-            if known:
-                # a clock that was set back must not make anybody wait longer than from now
-                due = min(now, *known) + delay
-                if pool and now >= due:
-                    self._learnt.retried(pool, address, now + policy.learnt_s * MICROSECONDS)
-                return Attempt(now >= due, due)
-            for key in keys:
-                self._remember(key, now)
-            return Attempt(False, now + delay, first=True)
+            known = {key: self._counting(key, now) for key in keys}
+            begun = [it.at for firsts in known.values() for it in firsts]
+            # a clock that was set back must not make anybody wait longer than from now
+            due = min(now, *begun) + delay if begun else now + delay
+            if begun and now >= due:
+                if pool:
+                    self._learnt.retried(pool, client, now, now + policy.learnt_s * MICROSECONDS)
+                return Attempt(True, due)
+            for key, firsts in known.items():
+                if all(it.client != client for it in firsts):
+                    self._remember(key, firsts, First(now, client))
+            return Attempt(False, due, first=not begun)
 
     def take(self, decision: Decision, now: int) -> None:
         """Take a greylist decision in; in any order, and as often as it comes.
 
         A `defer` is a first attempt that some shim answered: of several in one window the earliest counts.
-        A `pass` makes its client a learnt one until it ends, anything else unmakes it. What an administrator
-        has dropped is as if it had never been: first attempts of the client's network too, and its retries.
+        A `pass` makes its client a learnt one until it ends, anything later unmakes it. What an administrator
+        has dropped is as if it had never been: the client's first attempts too, and its retries.
         `InvalidValueError` where the address is none.
         """
         address = parse_address(decision.address)
@@ -112,56 +133,60 @@ class GreylistMemory:
             if decision.action == "defer":
                 if decision.until is not None and now < decision.until:
                     network = network_of(address, self._policy)
-                    for key in _keys(decision.triplet, network, decision.pool):
-                        self._merge(key, min(int(decision.at), now), self._since(network, now))
+                    first = First(min(int(decision.at), now), decision.client)
+                    if self._counts(first, now):
+                        for key in _keys(decision.triplet, network, decision.pool):
+                            self._remember(key, self._counting(key, now), first)
             elif decision.action == "pass" and decision.until is not None and now < decision.until:
                 network = network_of(address, self._policy)
                 learnt = Pass(int(decision.at), int(decision.until), address, network, decision.pool)
                 self._learnt.add(decision.client, learnt)
             else:
-                self._learnt.remove(decision.client, int(decision.at))
+                self._learnt.remove(decision.client, int(decision.at), now)
                 if decision.rule == FORGOTTEN:
-                    self._forget(address, min(int(decision.at), now))
+                    self._forget(decision.client, min(int(decision.at), now))
 
     def purge(self, now: int) -> None:
         """Forget what has ended."""
         with self._lock:
             since = now - self._policy.retry_window_s * MICROSECONDS
             firsts = self._firsts
-            while firsts and next(iter(firsts.values())) <= since:
-                firsts.popitem(last=False)
+            while firsts and next(iter(firsts.values()))[-1].at <= since:
+                self._drop_oldest()
             while self._forgotten and next(iter(self._forgotten.values())) <= since:
                 self._forgotten.popitem(last=False)
             self._learnt.purge(now)
 
-    def _since(self, network: str, now: int) -> int:
-        """First attempts count to this network where they came after this instant."""
+    def _counts(self, first: First, now: int) -> bool:
         since = now - self._policy.retry_window_s * MICROSECONDS
-        return max(since, self._forgotten.get(network, since))
+        return first.at > max(since, self._forgotten.get(first.client, since))
 
-    def _forget(self, address: Address, at: int) -> None:
-        network = network_of(address, self._policy)
-        if at > self._forgotten.get(network, 0):
-            self._forgotten[network] = at
-            self._forgotten.move_to_end(network)
+    def _counting(self, key: str, now: int) -> tuple[First, ...]:
+        return tuple(it for it in self._firsts.get(key, ()) if self._counts(it, now))
+
+    def _forget(self, client: Client, at: int) -> None:
+        if at > self._forgotten.get(client, 0):
+            self._forgotten[client] = at
+            self._forgotten.move_to_end(client)
             if len(self._forgotten) > MAX_FORGOTTEN:
                 self._forgotten.popitem(last=False)
-        self._learnt.forget(address)
+        self._learnt.forget(client, at)
 
-    def _merge(self, key: str, at: int, since: int) -> None:
-        known = self._firsts.get(key)
-        if at <= since:
+    def _remember(self, key: str, firsts: tuple[First, ...], new: First) -> None:
+        """Add to those that count; the others of the key are let go."""
+        same = [it for it in firsts if it.client == new.client and abs(it.at - new.at) < _SAME_US]
+        if same and min(it.at for it in same) <= new.at:
             return
-        if known is None or known <= since:
-            self._remember(key, at)
-        elif at < known:
-            self._firsts[key] = at
-
-    def _remember(self, key: str, at: int) -> None:
-        self._firsts[key] = at
+        others = [it for it in firsts if it not in same]
+        kept = sorted([*others, new], key=lambda it: (it.at, it.client))[:MAX_CLIENTS]
+        self._held += len(kept) - len(self._firsts.get(key, ()))
+        self._firsts[key] = tuple(kept)
         self._firsts.move_to_end(key)
-        if len(self._firsts) > self._capacity:
-            self._firsts.popitem(last=False)
+        while self._held > self._capacity:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        self._held -= len(self._firsts.popitem(last=False)[1])
 
 
 def _keys(triplet: str, network: str, pool: str) -> Iterator[str]:

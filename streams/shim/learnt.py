@@ -15,7 +15,9 @@ from streams.model.modules import Greylist
 
 MAX_POOLS: Final = 20_000
 MAX_POOL_RETRIES: Final = 100
-"""Pools, and addresses of each, whose retries are remembered; beyond, the oldest are forgotten."""
+"""Pools, and clients of each, whose retries are remembered; beyond, the oldest are forgotten."""
+MAX_ENDED: Final = 10_000
+"""Clients remembered that were unlearnt, so that no older `pass` is believed; beyond, the first is let go."""
 
 
 class Pass(msgspec.Struct, frozen=True, gc=False):
@@ -37,9 +39,11 @@ class Learnt:
         """In the order in which they were learnt, or learnt anew."""
         self._vouchers: dict[str, dict[Client, int]] = {}
         """Network or pool → its learnt clients, until when."""
-        self._retries: OrderedDict[str, dict[Address, int]] = OrderedDict()
-        """Pool → addresses of it whose retry passed here, until when that counts. A pool that retries from
-        another address each time has none that the worker could learn."""
+        self._retries: OrderedDict[str, dict[Client, tuple[int, int]]] = OrderedDict()
+        """Pool → clients of it whose retry passed here, when, and until when that counts. A pool that retries
+        from another address each time has none that the worker could learn."""
+        self._ended: OrderedDict[Client, int] = OrderedDict()
+        """Client → when it was unlearnt last."""
 
     def __len__(self) -> int:
         return len(self._clients)
@@ -55,30 +59,33 @@ class Learnt:
             needed -= now < until
             if needed <= 0:
                 return True
-        for address, until in self._retries.get(pool, {}).items():
-            needed -= now < until and now >= learnt.get(Client(address), 0)
+        for client, (_, until) in self._retries.get(pool, {}).items():
+            needed -= now < until and now >= learnt.get(client, 0)
             if needed <= 0:
                 return True
         return False
 
-    def retried(self, pool: str, address: Address, until: int) -> None:
-        """Note that a retry from this address of the pool passed; the last hundred of a pool count."""
+    def retried(self, pool: str, client: Client, at: int, until: int) -> None:
+        """Note that a retry of this client of the pool passed; the last hundred of a pool count."""
         retries = self._retries.setdefault(pool, {})
         self._retries.move_to_end(pool)
-        retries.pop(address, None)
-        retries[address] = until
+        retries.pop(client, None)
+        retries[client] = at, until
         if len(retries) > MAX_POOL_RETRIES:
             del retries[next(iter(retries))]
         if len(self._retries) > MAX_POOLS:
             self._retries.popitem(last=False)
 
-    def forget(self, address: Address) -> None:
-        """Drop the retries from this address that passed."""
+    def forget(self, client: Client, at: int) -> None:
+        """Drop the client's retries that passed up to then."""
         for retries in self._retries.values():
-            retries.pop(address, None)
+            if client in retries and retries[client][0] <= at:
+                del retries[client]
 
     def add(self, client: Client, new: Pass) -> None:
         """Learn a client, unless something later is known of it."""
+        if new.at < self._ended.get(client, new.at):
+            return
         known = self._clients.get(client)
         if known is not None:
             if new.at < known.at:
@@ -90,8 +97,17 @@ class Learnt:
         if len(self._clients) > self._capacity:
             self._drop(next(iter(self._clients)))
 
-    def remove(self, client: Client, at: int) -> None:
-        """Unlearn a client, unless something later is known of it."""
+    def remove(self, client: Client, at: int, now: int) -> None:
+        """Unlearn a client, unless something later is known of it.
+
+        A clock that was ahead then must not keep it from being learnt after `now`.
+        """
+        ended = min(at, now)
+        if ended >= self._ended.get(client, ended):
+            self._ended[client] = ended
+            self._ended.move_to_end(client)
+            if len(self._ended) > MAX_ENDED:
+                self._ended.popitem(last=False)
         known = self._clients.get(client)
         if known is not None and known.at <= at:
             self._drop(client)

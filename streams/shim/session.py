@@ -93,7 +93,7 @@ class SessionRules:
             return None
         name = request.text(b"client_name")
         pool = pool_of(name, address) if len(name) <= _MAX_NAME else ""
-        attempt = self._memory.attempt(address, pool, sender, recipient, now)
+        attempt = self._memory.attempt(client, address, pool, sender, recipient, now)
         if attempt.passes:
             return None
         if in_shadow(self._index, "greylist", _FIRST):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streams.model.client import Address, Client
+from streams.model.client import Address, Client, ClientPrefixes
 from streams.model.decision import Decision
 from streams.model.greylist import greylist_triplet, network_of
 from streams.model.instant import MICROSECONDS
@@ -16,7 +16,7 @@ from streams.shim.greylist import GreylistMemory
 from tests.policy_cases import decision
 
 POLICY = Greylist(enabled=True, delay_s=10, retry_window_s=40, learnt_s=60, pool_clients=2)
-_ADDRESSES = ("192.0.2.1", "192.0.2.2", "2001:db8::1")
+_ADDRESSES = ("192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2")
 _POOLS = ("", "example.org")
 _MAILS = (("a@example.org", "x@example.com"), ("", "x@example.com"))
 _S = MICROSECONDS
@@ -25,77 +25,78 @@ _Known = tuple[str, str]
 """Triplet, and network or `*` with a pool."""
 
 
+def _client(address: str) -> Client:
+    return ClientPrefixes().client_of(Address(address))
+
+
 def _groups(address: str, pool: str) -> list[str]:
     return [network_of(Address(address), POLICY)] + ([f"*{pool}"] if pool else [])
 
 
 @dataclass
 class _Reference:
-    """The rules in the plainest words; times in seconds."""
+    """The rules in the plainest words: all that is known, folded in the order of its times, in seconds."""
 
-    firsts: list[tuple[_Known, int]] = field(default_factory=list)
-    passes: dict[str, tuple[int, int, list[str]]] = field(default_factory=dict)
-    """Client → told at, until, groups."""
-    retried: dict[tuple[str, str], int] = field(default_factory=dict)
-    """Pool and address whose retry passed → until."""
-    forgotten: dict[str, int] = field(default_factory=dict)
-    """Network → when an administrator had all dropped."""
+    firsts: list[tuple[int, Client, _Known]] = field(default_factory=list)
+    passes: list[tuple[int, Client, str, list[str]]] = field(default_factory=list)
+    """What made or unmade a learnt client: told at, client, action, groups."""
+    retried: list[tuple[int, Client, str]] = field(default_factory=list)
+    """Retries that passed: when, whose, of which pool."""
+    forgotten: list[tuple[int, Client]] = field(default_factory=list)
+    """When an administrator had all dropped of whom."""
 
-    def _begin(self, key: _Known, network: str, now: int) -> int | None:
-        """When the attempt began that a retry now from this network would be a retry of."""
-        begun = [at for known, at in self.firsts if known == key]
-        return begun[-1] if begun and self._counts(begun[-1], network, now) else None
+    def _kept(self, at: int, client: Client) -> bool:
+        return not any(who == client and at <= then for then, who in self.forgotten)
 
-    def _counts(self, at: int, network: str, now: int) -> bool:
-        return now - at < POLICY.retry_window_s and at > self.forgotten.get(network, -1)
+    def _begun(self, key: _Known, now: int) -> list[tuple[int, Client]]:
+        """First attempts of which an attempt now would be a retry."""
+        return [
+            (at, who)
+            for at, who, known in sorted(self.firsts)
+            if known == key and now - at < POLICY.retry_window_s and self._kept(at, who)
+        ]
+
+    def learnt(self, now: int) -> dict[Client, list[str]]:
+        """Learnt client → the groups that it vouches for."""
+        found: dict[Client, list[str]] = {}
+        for at, client, action, groups in sorted(self.passes, key=lambda it: it[0]):
+            found.pop(client, None)
+            if action == "pass" and now < at + POLICY.learnt_s:
+                found[client] = groups
+        return found
 
     def attempt(self, address: str, pool: str, mail: tuple[str, str], now: int) -> int:
         """Seconds to wait; 0: it passes."""
+        client, learnt = _client(address), self.learnt(now)
         network, *pools = _groups(address, pool)
-        live = [groups for _, until, groups in self.passes.values() if now < until]
-        if any(network in groups for groups in live):
+        if any(network in groups for groups in learnt.values()):
             return 0
-        vouch = {
-            client
-            for client, (_, until, groups) in self.passes.items()
-            if now < until and pools and pools[0] in groups
+        vouch = {who for who, groups in learnt.items() if pools and pools[0] in groups}
+        vouch |= {
+            who
+            for at, who, group in self.retried
+            if group in pools and now < at + POLICY.learnt_s and self._kept(at, who)
         }
-        vouch |= {who for (group, who), until in self.retried.items() if now < until and group in pools}
         if pools and len(vouch) >= POLICY.pool_clients:
             return 0
-        keys = [(greylist_triplet(*mail), group) for group in (network, *pools)]
-        begun = [at for key in keys if (at := self._begin(key, network, now)) is not None]
-        if begun:
-            left = max(0, min(begun) + POLICY.delay_s - now)
-            if pools and not left:
-                self.retried[pools[0], address] = now + POLICY.learnt_s
-            return left
-        self.firsts += [(key, now) for key in keys]
-        return POLICY.delay_s
+        begun = {group: self._begun((greylist_triplet(*mail), group), now) for group in (network, *pools)}
+        due = POLICY.delay_s + min((at for firsts in begun.values() for at, _ in firsts), default=now)
+        if now >= due:
+            self.retried += [(now, client, group) for group in pools]
+            return 0
+        for group, firsts in begun.items():
+            if client not in {who for _, who in firsts}:
+                self.firsts.append((now, client, (greylist_triplet(*mail), group)))
+        return due - now
 
-    def defer(self, address: str, pool: str, mail: tuple[str, str], at: int, now: int) -> None:
-        network = _groups(address, pool)[0]
-        for group in _groups(address, pool):
-            key = (greylist_triplet(*mail), group)
-            begun = self._begin(key, network, now)
-            if self._counts(at, network, now) and (begun is None or at < begun):
-                self.firsts.append((key, at))
-
-    def forget(self, address: str, at: int) -> None:
-        network = _groups(address, "")[0]
-        self.forgotten[network] = max(at, self.forgotten.get(network, -1))
-        for group, who in list(self.retried):
-            if who == address:
-                del self.retried[group, who]
-
-    def tell(self, action: str, address: str, pool: str, at: int, now: int) -> None:
-        known = self.passes.get(address)
-        if known is not None and known[0] > at:
+    def take(self, action: str, address: str, pool: str, mail: tuple[str, str], at: int) -> None:
+        client, groups = _client(address), _groups(address, pool)
+        if action == "defer":
+            self.firsts += [(at, client, (greylist_triplet(*mail), group)) for group in groups]
             return
-        if action == "pass" and now < at + POLICY.learnt_s:
-            self.passes[address] = at, at + POLICY.learnt_s, _groups(address, pool)
-        elif action != "pass" or known is not None:
-            self.passes.pop(address, None)
+        self.passes.append((at, client, action, groups))
+        if action == "forgotten":
+            self.forgotten.append((at, client))
 
 
 def _decision(action: str, address: str, pool: str, mail: tuple[str, str], at: int) -> Decision:
@@ -106,7 +107,7 @@ def _decision(action: str, address: str, pool: str, mail: tuple[str, str], at: i
         action="release" if action == "forgotten" else action,
         rule=action,
         address=Address(address),
-        client=Client(address),
+        client=_client(address),
         pool=pool,
         triplet=greylist_triplet(*mail) if action == "defer" else "",
     )
@@ -131,7 +132,7 @@ def test_the_memory_is_the_list(
     for pause, what, address, pool, mail, ago in steps:
         now += pause
         if what == "attempt":
-            found = memory.attempt(Address(address), pool, *mail, now * _S)
+            found = memory.attempt(_client(address), Address(address), pool, *mail, now * _S)
             left = 0 if found.passes else found.seconds_left(now * _S)
             assert left == reference.attempt(address, pool, mail, now)
         elif what == "purge":
@@ -140,35 +141,52 @@ def test_the_memory_is_the_list(
             at = now - ago
             for _ in range(1 + ago % 2):  # some come twice
                 memory.take(_decision(what, address, pool, mail, at), now * _S)
-                if what == "defer":
-                    reference.defer(address, pool, mail, at, now)
-                else:
-                    if what == "forgotten":
-                        reference.forget(address, at)
-                    reference.tell(what, address, pool, at, now)
-    live = [it for it in reference.passes.values() if now < it[1]]
-    assert memory.learnt >= len(live)
+                reference.take(what, address, pool, mail, at)
+    assert memory.learnt >= len(reference.learnt(now))
     assert len(memory._learnt._vouchers) <= 2 * memory.learnt
 
 
-@given(st.lists(st.tuples(st.sampled_from(_ADDRESSES), st.integers(0, 39)), min_size=1), st.randoms())
-def test_what_others_put_off_is_the_same_in_any_order(told: list[tuple[str, int]], random: Random) -> None:
-    decisions = [_decision("defer", address, "", _MAILS[0], at) for address, at in told]
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["defer", "defer", "pass", "release", "forgotten"]),
+            st.sampled_from(_ADDRESSES),
+            st.sampled_from(_POOLS),
+            st.integers(0, 60),
+        ),
+        min_size=1,
+        max_size=16,
+        unique_by=lambda it: it[3],
+    ),
+    st.randoms(),
+)
+def test_what_is_told_comes_to_the_same_in_any_order(
+    told: list[tuple[str, str, str, int]], random: Random
+) -> None:
+    decisions = [_decision(action, address, pool, _MAILS[0], at) for action, address, pool, at in told]
     shuffled = decisions * 2
     random.shuffle(shuffled)
-    one, other = GreylistMemory(POLICY), GreylistMemory(POLICY)
-    for it in decisions:
-        one.take(it, 39 * _S)
-    for it in shuffled:
-        other.take(it, 39 * _S)
-    assert dict(one._firsts) == dict(other._firsts)
+    for asked in _ADDRESSES:
+        one, other = GreylistMemory(POLICY), GreylistMemory(POLICY)
+        for it in sorted(decisions, key=lambda it: it.at):
+            one.take(it, 60 * _S)
+        for it in shuffled:
+            other.take(it, 60 * _S)
+        found = [
+            memory.attempt(_client(asked), Address(asked), pool, *_MAILS[0], 60 * _S)
+            for memory in (one, other)
+            for pool in _POOLS
+        ]
+        assert found[:2] == found[2:]
 
 
 @given(st.lists(st.tuples(st.sampled_from(_ADDRESSES), st.text("ab", max_size=6)), max_size=80))
 def test_the_memory_stays_within_its_bounds(attempts: list[tuple[str, str]]) -> None:
     memory = GreylistMemory(POLICY, triplets=10, learnt=2)
     for now, (address, sender) in enumerate(attempts):
-        memory.attempt(Address(address), "example.org", f"{sender}@example.org", "x@example.com", now * _S)
+        sent = (f"{sender}@example.org", "x@example.com")
+        memory.attempt(_client(address), Address(address), "example.org", *sent, now * _S)
         memory.take(_decision("pass", f"10.0.{len(sender)}.1", sender, _MAILS[0], now - 60), now * _S)
         memory.take(_decision("defer", f"10.1.{len(sender)}.1", sender, _MAILS[0], now), now * _S)
         assert memory.triplets <= 10

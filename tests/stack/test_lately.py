@@ -57,6 +57,8 @@ def test_the_latest_decisions_and_refusals_are_found(tmp_path: Path) -> None:
         assert [(it.action, it.rule) for it in found.decisions][:1] == [("release", "forgotten")]
         assert [it.id for it in found.decisions][1:] == ["b0", "b1", "b2"]
         assert len(found.refused) == 5
+        few = lately(store.settings, CLIENT, NOW, period_s=DAY_S, most=1)
+        assert (few.decisions, len(few.refused)) == (found.decisions, 1)
         assert {it.code for it in found.refused} == {450}
         (helos,) = [
             it for it in lately(store.settings, CLIENT, NOW, period_s=DAY_S, most=9).refused if it.code == 571

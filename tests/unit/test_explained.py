@@ -9,7 +9,7 @@ import msgspec
 from streams.audit.known import Known
 from streams.audit.lately import Lately, Refused
 from streams.cli.explain import _as_json, _shown
-from streams.cli.explained import Explained
+from streams.cli.explained import MOST, Explained
 from streams.model.client import Client, parse_address
 from streams.model.decision import Decision, Evidence
 from streams.model.instant import Instant
@@ -112,6 +112,24 @@ def test_a_stored_block_that_kafka_lost_is_said_to_stand_with_a_shim_perhaps() -
         ((), Lately((block(shadow=True), block(until=Instant(NOW))))),
     ):
         assert explained("", *decisions, lately=late)._lost is None
+
+
+def test_a_lost_block_is_found_behind_a_later_defer_and_many_others() -> None:
+    lost = block(trigger="greylist")
+    defer = block(trigger="greylist", action="defer", at=Instant(NOW - 1), triplet="a:b")
+    assert explained("", defer, lately=Lately((lost,)))._lost == lost
+    later = [block(id=str(n), rule=f"rule{n}", shadow=True, at=Instant(NOW - n)) for n in range(8)]
+    found = explained("", lately=Lately((*later, lost)))
+    assert found._lost == lost
+    assert len(_as_json(found)["decided"]) == MOST
+    assert said(found).count("in shadow, refused nobody") == MOST
+
+
+def test_a_block_that_was_decided_after_kafka_was_read_is_not_lost() -> None:
+    late = Lately((block(at=Instant(NOW + 1)),))
+    assert explained("", lately=late)._lost is None
+    forgotten = block(rule="forgotten", action="release", at=Instant(NOW + 1))
+    assert explained("", lately=Lately((forgotten, block())))._lost is not None
 
 
 def test_a_schedule_that_sets_a_limit_is_named() -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from streams.cli.screen import overview, refusal_line, standing, why
 from streams.config import KafkaSettings
 from streams.embedded.up.plan import Part
-from streams.embedded.up.refusals import Refusals
+from streams.embedded.up.refusals import KEPT, Refusals
 from streams.model.decision import Decision, Evidence, Trigger
 from streams.model.instant import Instant
 from streams.model.policy import Block, Policy, Replies, Suspension
@@ -88,7 +88,7 @@ def test_a_release_ends_the_blocks_before_it_and_those_in_shadow_are_not_counted
     release = replace(block(), action="release", at=Instant(NOW), until=Instant(NOW), id="r")
     later = replace(block(), at=Instant(NOW + _S), id="later")
     for one in (block(), block("192.0.2.2"), release, later, block("192.0.2.3", shadow=True), block()):
-        refusals._take(encode(one))
+        refusals.take(encode(one))
     assert [(it.id, it.until) for it in refusals.latest(9)] == [
         ("later", NOW + 60 * _S),
         ("192.0.2.1", NOW),
@@ -96,3 +96,16 @@ def test_a_release_ends_the_blocks_before_it_and_those_in_shadow_are_not_counted
         ("192.0.2.3", NOW + 60 * _S),
     ]
     assert (refusals.seen, refusals.refused) == (4, 3)
+
+
+def test_the_last_blocks_by_time_are_kept_and_a_release_finds_its_own_at_once() -> None:
+    refusals = Refusals(KafkaSettings(bootstrap="127.0.0.1:1"))
+    blocks = [replace(block(f"10.0.{n // 256}.{n % 256}"), at=Instant(NOW + n)) for n in range(300)]
+    for one in [*blocks[150:], *blocks[:150]]:  # two partitions, one after the other
+        refusals.take(encode(one))
+    assert [it.at - NOW for it in refusals.latest(999)] == list(range(299, 299 - KEPT, -1))
+    assert [it.at - NOW for it in refusals.since(150)] == list(range(100, 150))
+    assert len(refusals._of_key) == len(refusals._by_time) == KEPT
+    release = replace(blocks[299], action="release", at=Instant(NOW + _S), until=Instant(NOW + _S), id="r")
+    refusals.take(encode(release))
+    assert [it.until for it in refusals.latest(2)] == [NOW + _S, blocks[298].until]

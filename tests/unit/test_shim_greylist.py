@@ -7,7 +7,7 @@ from streams.errors import InvalidValueError
 from streams.model.client import Address, ClientPrefixes, parse_address
 from streams.model.decision import Action, Decision
 from streams.model.greylist import greylist_triplet
-from streams.model.instant import MICROSECONDS
+from streams.model.instant import MICROSECONDS, Instant
 from streams.model.modules import Greylist
 from streams.shim.greylist import GreylistMemory
 from tests.policy_cases import decision
@@ -46,7 +46,8 @@ def attempt(
     mail: tuple[str, str] = MAIL,
 ) -> tuple[bool, int]:
     """Whether it passes, and else the seconds left."""
-    found = memory.attempt(Address(address), pool, *mail, at(seconds))
+    client = ClientPrefixes().client_of(Address(address))
+    found = memory.attempt(client, Address(address), pool, *mail, at(seconds))
     return found.passes, 0 if found.passes else found.seconds_left(at(seconds))
 
 
@@ -99,7 +100,7 @@ def test_a_retry_from_another_address_of_the_pool_passes() -> None:
     assert attempt(memory, 0, "192.0.2.1", "mail.example.org") == (False, 600)
     assert attempt(memory, 300, "198.51.100.1", "mail.example.org") == (False, 300)
     assert attempt(memory, 600, "198.51.100.1", "mail.example.org") == (True, 0)
-    assert attempt(memory, 600, "198.51.100.1") == (False, 600), "without the name it is a stranger"
+    assert attempt(memory, 600, "198.51.101.1") == (False, 600), "without the name it is a stranger"
 
 
 def test_a_network_is_no_pool_whatever_a_name_may_look_like() -> None:
@@ -189,6 +190,71 @@ def test_the_retries_of_who_is_forgotten_no_longer_vouch_for_its_pool() -> None:
     assert attempt(memory, 600, pool="example.org") == (True, 0)
     memory.take(forgotten("192.0.2.1", 700), at(700))
     assert attempt(memory, 701, "198.51.100.1", "example.org", other) == (False, 600)
+
+
+def test_a_client_is_forgotten_its_neighbours_are_not() -> None:
+    memory = GreylistMemory(POLICY)
+    for address, seconds, left in (("192.0.2.8", 0, 600), ("192.0.2.7", 100, 500), ("192.0.2.9", 250, 350)):
+        assert attempt(memory, seconds, address, "example.org") == (False, left)
+    memory.take(forgotten("192.0.2.7", 500), at(500))
+    assert attempt(memory, 600, "192.0.2.8") == (True, 0)
+    memory.take(forgotten("192.0.2.8", 700), at(700))
+    assert attempt(memory, 849, "192.0.2.8") == (False, 1), "its neighbour's attempt is left to it"
+    assert attempt(memory, 850, "198.51.100.1", "example.org") == (True, 0)
+
+
+def test_that_a_client_was_forgotten_may_be_read_last() -> None:
+    memory = GreylistMemory(POLICY)
+    for address, seconds in (("192.0.2.1", 0), ("192.0.2.9", 250), ("192.0.2.1", 300)):
+        memory.take(told("defer", address, seconds, seconds + 14_400), at(310))
+    memory.take(forgotten("192.0.2.1", 200), at(320))
+    assert attempt(memory, 849, "192.0.2.9") == (False, 1)
+    assert attempt(memory, 860, "192.0.2.9") == (True, 0)
+    memory.take(forgotten("192.0.2.9", 260), at(861))
+    assert attempt(memory, 899, "192.0.2.9") == (False, 1)
+
+
+def test_what_is_older_than_the_release_is_not_learnt_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.shim.learnt.MAX_ENDED", 2)
+    memory = GreylistMemory(POLICY)
+    memory.take(forgotten("192.0.2.1", 200), at(200))
+    memory.take(told("pass", "192.0.2.1", 100, 5000), at(201))
+    assert memory.learnt == 0
+    memory.take(forgotten("192.0.2.1", 9000), at(202))
+    memory.take(told("pass", "192.0.2.1", 203, 5000), at(203))
+    assert memory.learnt == 1, "a clock that was ahead keeps nobody from being learnt"
+    for number in range(3, 9):
+        memory.take(forgotten(f"192.0.{number}.1", 300), at(300))
+    assert len(memory._learnt._ended) == 2
+
+
+def test_an_attempt_and_its_record_are_one_and_of_many_the_earliest_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streams.shim.greylist.MAX_CLIENTS", 3)
+    memory = GreylistMemory(POLICY)
+    attempt(memory, 10)
+    for seconds in (10.5, 9.5):
+        made = told("defer", "192.0.2.1", 0, 14_400)
+        memory.take(replace(made, at=Instant(NOW + int(seconds * MICROSECONDS))), at(11))
+    assert memory.triplets == 1
+    assert attempt(memory, 609) == (False, 1)
+    for number in range(2, 9):
+        attempt(memory, 10 + number, f"192.0.2.{number}")
+    assert memory.triplets == 3
+
+
+def test_a_client_of_many_addresses_is_forgotten_as_one() -> None:
+    memory = GreylistMemory(replace(POLICY, pool_clients=1))
+    other = ("new@example.org", "x@example.com")
+    attempt(memory, 0, "2001:db8::1", "example.org")
+    assert attempt(memory, 600, "2001:db8::2", "example.org") == (True, 0)
+    assert attempt(memory, 601, "198.51.100.1", "example.org", other) == (True, 0)
+    memory.take(forgotten("2001:db8::3", 599), at(700))
+    assert attempt(memory, 701, "198.51.100.1", "example.org", other) == (True, 0), "it retried later"
+    memory.take(forgotten("2001:db8::3", 701), at(701))
+    assert attempt(memory, 702, "198.51.100.1", "example.org", other) == (False, 600)
+    assert attempt(memory, 703, "2001:db8::1", "example.org") == (False, 600)
 
 
 def test_what_was_forgotten_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

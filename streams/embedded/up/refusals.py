@@ -3,20 +3,25 @@
 import logging
 import threading
 import time
-from collections import deque
+from heapq import heappop, heappush
 from typing import Final
 
 from confluent_kafka import KafkaException, TopicPartition
 from msgspec.structs import replace
 
 from streams.config import KafkaSettings
-from streams.errors import InvalidValueError
-from streams.kafka import onlooker
+from streams.errors import InvalidValueError, UnavailableError
+from streams.kafka import onlooker, partition_counts
 from streams.model.decision import Decision
+from streams.recorded import records
 from streams.topics import DECISIONS
 from streams.wire.frames import decode_decision
 
 KEPT: Final = 200
+READ_S: Final = 10.0
+"""How long `recent` reads at most."""
+_FOLLOWED_S: Final = 0.5
+"""For how long records that come after the ends are read too."""
 _log = logging.getLogger(__name__)
 
 
@@ -28,7 +33,12 @@ class Refusals(threading.Thread):
         super().__init__(name="refusals", daemon=True)
         self._settings = settings
         self._ids: set[str] = set()
-        self._kept: deque[Decision] = deque(maxlen=KEPT)
+        self._kept: dict[str, tuple[int, Decision]] = {}
+        """Id → its number and the block, in order of arrival."""
+        self._by_time: list[tuple[int, str]] = []
+        """A heap of what is kept: partitions are read one after the other, so what comes last may be old."""
+        self._of_key: dict[str, list[str]] = {}
+        """Key → ids of those that are kept."""
         self._stop = threading.Event()
         self._trouble = threading.Event()
         self.seen = 0
@@ -51,12 +61,12 @@ class Refusals(threading.Thread):
 
     def latest(self, count: int) -> list[Decision]:
         """The last decisions, newest first."""
-        return sorted(self._kept, key=lambda decision: -decision.at)[:count]
+        kept = [decision for _, decision in list(self._kept.values())]
+        return sorted(kept, key=lambda decision: -decision.at)[:count]
 
     def since(self, number: int) -> list[Decision]:
         """Decisions seen after the first `number`, in order of arrival, as far as they are kept."""
-        kept = list(self._kept)
-        return kept[len(kept) - min(len(kept), self.seen - number) :] if self.seen > number else []
+        return [decision for place, decision in list(self._kept.values()) if place > number]
 
     def _follow(self) -> None:
         consumer = onlooker(
@@ -83,11 +93,12 @@ class Refusals(threading.Thread):
                         return
                     self._trouble.clear()
                 if message is not None and message.error() is None and (value := message.value()):
-                    self._take(value)
+                    self.take(value)
         finally:
             consumer.close()
 
-    def _take(self, value: bytes) -> None:
+    def take(self, value: bytes) -> None:
+        """Take one record's value in; what is no decision is passed over."""
         try:
             decision = decode_decision(value)
         except InvalidValueError:
@@ -96,30 +107,48 @@ class Refusals(threading.Thread):
             self._release(decision)
         elif decision.id not in self._ids and decision.action == "block":
             if len(self._ids) > 100 * KEPT:
-                self._ids = {kept.id for kept in self._kept}
+                self._ids = set(self._kept)
             self._ids.add(decision.id)
-            self._kept.append(decision)
+            self._keep(decision, self.seen + 1)
             self.seen += 1
             self.refused += not decision.shadow
 
+    def _keep(self, block: Decision, number: int) -> None:
+        self._kept[block.id] = number, block
+        heappush(self._by_time, (block.at, block.id))
+        self._of_key.setdefault(block.key, []).append(block.id)
+        if len(self._kept) > KEPT:
+            _, gone = self._kept.pop(heappop(self._by_time)[1])
+            ids = self._of_key[gone.key]
+            ids.remove(gone.id)
+            if not ids:
+                del self._of_key[gone.key]
+
     def _release(self, release: Decision) -> None:
-        for place, kept in enumerate(self._kept):
-            if (
-                kept.key == release.key
-                and kept.at <= release.at
-                and (kept.until is None or kept.until > release.at)
-            ):
-                self._kept[place] = replace(kept, until=release.at)
+        for name in self._of_key.get(release.key, ()):
+            number, kept = self._kept[name]
+            if kept.at <= release.at and (kept.until is None or kept.until > release.at):
+                self._kept[name] = number, replace(kept, until=release.at)
 
 
-def recent(settings: KafkaSettings, count: int, *, wait_s: float = 2.0) -> list[Decision]:
-    """The latest decisions that can be read within `wait_s`."""
-    follower = Refusals(settings)
-    follower.start()
-    deadline, quiet_since, seen = time.monotonic() + wait_s, time.monotonic(), 0
-    while time.monotonic() < deadline and time.monotonic() - quiet_since < wait_s / 2:
-        time.sleep(0.05)
-        if follower.seen != seen:
-            seen, quiet_since = follower.seen, time.monotonic()
-    follower.stop()
-    return follower.latest(count)
+def recent(settings: KafkaSettings, count: int, *, longest_s: float = READ_S) -> tuple[list[Decision], bool]:
+    """The latest blocks, newest first, and whether all were read: up to the partitions' ends.
+
+    `UnavailableError` where Kafka is away.
+    """
+    known = Refusals(settings)
+    places = [
+        TopicPartition(DECISIONS, number, 0) for number in range(partition_counts(settings).get(DECISIONS, 0))
+    ]
+    if not places:
+        return [], True
+    begun = time.monotonic()
+    try:
+        for message in records(settings, places, longest_s=longest_s, after_end_s=_FOLLOWED_S):
+            if value := message.value():
+                known.take(value)
+    except UnavailableError:
+        if time.monotonic() - begun < longest_s:
+            raise
+        return known.latest(count), False
+    return known.latest(count), True
