@@ -156,7 +156,13 @@ class RecordedLog:
             return []
         start, end = begun[EVENTS][epoch], begun[EVENTS].get(epoch + 1, _NEVER)
         lives = begun[DECISIONS]
-        return [it for it in lives if lives.get(it + 1, _NEVER) <= start + _TOGETHER_US or lives[it] >= end]
+
+        def was_over(life: int) -> bool:
+            """The next one began with this life of the events, and not with the one after it."""
+            following = lives.get(life + 1, _NEVER)
+            return following <= start + _TOGETHER_US and following - start <= abs(end - following)
+
+        return [it for it in lives if was_over(it) or lives[it] >= end]
 
     def _set_aside(self, stretch: Stretch) -> set[tuple[int, str]]:
         """(offset, event id) of events that the worker made dead letters of; the sink stored them."""

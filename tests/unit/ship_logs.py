@@ -45,6 +45,10 @@ def expected(lines: Sequence[bytes]) -> list[str]:
     return ids
 
 
+_KEPT = 199
+"""Rotated files; more than a shipper that is killed again and again ever falls behind by."""
+
+
 class WrittenLog:
     """A log file and its rotated siblings, with modification times that tell their order."""
 
@@ -81,7 +85,7 @@ class WrittenLog:
         os.utime(path, ns=(self._clock_ns, self._clock_ns))
 
     def _shift(self) -> Path:
-        for number in range(9, 0, -1):
+        for number in range(_KEPT, 0, -1):
             for suffix in ("", ".gz"):
                 old = self.path.with_name(f"{self.path.name}.{number}{suffix}")
                 if old.exists():
