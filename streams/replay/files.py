@@ -30,7 +30,9 @@ def chunks(file: Path, extent: Extent | None = None) -> Iterator[bytes]:
     try:
         with _raw(file) as raw:
             opened, before = _decompressed(raw), 0
-            read = opened.read1 if hasattr(opened, "read1") else opened.read
+            # a file gives whole pieces, what waits for somebody else what there is
+            whole = opened is raw and raw.seekable()
+            read = opened.read1 if hasattr(opened, "read1") and not whole else opened.read
             while chunk := read(CHUNK):
                 if extent is not None:
                     now = raw.tell() if raw.seekable() else before + len(chunk)
