@@ -15,16 +15,11 @@ from streams.errors import GoawayError, InvalidValueError
 from streams.model.client import ClientPrefixes
 from streams.model.deadletter import DeadLetter, dead_letter
 from streams.model.decision import Decision
-from streams.model.event import Event
-from streams.model.instant import MICROSECONDS
+from streams.model.event import FUTURE_US, Event
 from streams.model.standing import PolicyIndex
 from streams.topics import EVENTS
 from streams.wire.frames import belongs, decode_frame, encode, salvage_frame
 from streams.wire.partition import partition_of
-
-FUTURE_US: Final = 3600 * MICROSECONDS
-"""An event stamped later than its record by more than this comes from a host with a wrong clock. Taken at its
-word it would make everybody else's events look old."""
 
 MARKER_WAIT_S: Final = 4.0
 """Longest wait for the change that a marker names; well under the worker's session timeout."""

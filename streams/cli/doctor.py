@@ -1,7 +1,6 @@
 """`goaway doctor`: what is reachable, what is missing, what to change in Postfix. It changes nothing."""
 
 import json
-import shlex
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -11,14 +10,13 @@ from pathlib import Path
 from typing import Final
 
 import click
-from click.core import ParameterSource
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from streams.cli.doctor_postfix import Finding, Verdict, logs, postfix
-from streams.cli.options import data_option, load_policy, now, policy_option
+from streams.cli.options import data_flags, data_option, load_policy, now, policy_option
 from streams.cli.reach import place_of, reach
 from streams.config import KafkaSettings, Settings, parse_host_port
 from streams.errors import GoawayError, SettingsError
@@ -49,8 +47,7 @@ _MARKS: Final[dict[Verdict, tuple[str, str]]] = {
 def doctor(context: click.Context, data: Path, listen: str, as_json: bool, policy_file: Path | None) -> None:
     """Look at everything that Goaway needs and say what to do. Exit code 1: something is BAD."""
     known = reach(data)
-    given = context.get_parameter_source("data") == ParameterSource.COMMANDLINE
-    flags = f" --data {shlex.quote(str(data))}" if given else ""
+    flags = data_flags(context, data)
     if (found := place_of(data)) is not None:
         listen = found["listen"][0]
     looks: tuple[Callable[[], Iterator[Finding]], ...] = (
@@ -88,15 +85,15 @@ def _policy(file: Path | None) -> Iterator[Finding]:
 
 def _policy_in_force(kafka: KafkaSettings, file: Path | None, flags: str) -> Iterator[Finding]:
     """The one on Kafka; that of the file, or the defaults, where there was no change yet."""
-    from streams.policy_writer import read_policy_log
+    from streams.cli.policy_change import in_force_at
 
     try:
-        log = read_policy_log(kafka)
-        found = policy_of(log.entries) if log.number else load_policy(file)
+        number, entries = in_force_at(kafka, file)
+        found = policy_of(entries)
     except GoawayError as error:
         yield Finding("policy in force", "bad", error.what, error.try_next)
         return
-    where = f"change {log.number}" if log.number else f"{file or 'the defaults'}, no change on Kafka"
+    where = f"change {number}" if number else f"{file or 'the defaults'}, no change on Kafka"
     yield Finding("policy in force", "good", f"{where}, version {found.version}")
     for it in found.suspensions:
         if it.until > now():

@@ -1,7 +1,6 @@
 """`goaway explain ADDRESS`: what holds for it, what stands against it, and the command that would help."""
 
 import json
-import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,11 +9,10 @@ from textwrap import TextWrapper
 from typing import Any, Final
 
 import click
-from click.core import ParameterSource
 
 from streams.audit.lately import Refused
 from streams.cli.explained import MOST, Explained, look
-from streams.cli.options import data_option, policy_option
+from streams.cli.options import data_flags, data_option, policy_option
 from streams.cli.policy_edits import networks
 from streams.cli.screen import why
 from streams.engine.advice import Stands, modules
@@ -44,9 +42,7 @@ def explain(
     and, where it answers, ClickHouse.
     """
     (network,) = networks([address])  # a range is answered with the CIDRs that cover it
-    explained = look(network, data, policy_file)
-    if context.get_parameter_source("data") == ParameterSource.COMMANDLINE:
-        explained = replace(explained, flags=f" --data {shlex.quote(str(data))}")
+    explained = replace(look(network, data, policy_file), flags=data_flags(context, data))
     if as_json:
         click.echo(json.dumps(_as_json(explained), ensure_ascii=True))
         return

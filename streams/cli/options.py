@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 from ipaddress import ip_address
@@ -10,6 +11,7 @@ from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
+from click.core import ParameterSource
 
 from streams.config import Settings, parse_host_port, read_settings
 from streams.errors import PolicyError, UsageError
@@ -65,6 +67,12 @@ def data_option(function: F) -> F:
         show_default=True,
         help="Folder of all that goaway up keeps.",
     )(function)
+
+
+def data_flags(context: click.Context, data: Path) -> str:
+    """` --data DIR`, by which another command reaches the same place; empty where it was not typed."""
+    given = context.get_parameter_source("data") == ParameterSource.COMMANDLINE
+    return f" --data {shlex.quote(str(data))}" if given else ""
 
 
 def status_option(function: F) -> F:

@@ -113,10 +113,9 @@ def _csv(entries: Entries, at: int) -> str:
 
 
 def _in_force(data: Path, base: Path | None) -> tuple[int, Entries]:
-    from streams.policy_writer import read_policy_log
+    from streams.cli.policy_change import in_force_at
 
-    log = read_policy_log(reach(data).kafka)
-    return log.number, dict(log.entries) if log.number else entries_of_file(base)
+    return in_force_at(reach(data).kafka, base)
 
 
 @policy.command()

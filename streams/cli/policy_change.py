@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import click
@@ -11,6 +12,7 @@ import click
 from streams.cli.options import now
 from streams.cli.policy_guards import check_clients, restart_remark
 from streams.cli.policy_options import Changing, entries_of_file
+from streams.config import KafkaSettings
 from streams.policy_writer import change_policy, read_policy_log
 from streams.wire.policy_entries import Entries, policy_of
 from streams.wire.policy_log import Change
@@ -87,33 +89,33 @@ def carry_out(
 
 def say(changing: Changing, attempt: Attempt, change: Change | None, *, done: Sequence[str] = ()) -> None:
     """Print what a change did, or that there was nothing to change."""
-    words = attempt.words if change is not None else []
-    notes = attempt.new_remarks if change is not None else []
     if changing.as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "change": change.number if change else None,
-                    "version": change.version if change else policy_of(attempt.after).version,
-                    "by": changing.by,
-                    "kafka": changing.kafka.bootstrap,
-                    "differences": words,
-                    "remarks": notes,
-                    "undo": undo_command(change) or None if change else None,
-                }
-            )
-        )
+        print_document(changing, attempt, change)
         return
     if change is None:
         click.echo(f"nothing to change: the policy on Kafka at {changing.kafka.bootstrap} says so already")
         return
-    print_words(words)
-    print_notes(notes)
+    print_words(attempt.words)
+    print_notes(attempt.new_remarks)
     for line in done:
         click.echo(line)
     click.echo(f"change {change.number} by {change.who}, version {change.version}")
     if command := undo_command(change):
         click.echo(f"To take it back: {command}")
+
+
+def print_document(changing: Changing, attempt: Attempt, change: Change | None) -> None:
+    """As JSON: the change; None where it was not made, with what it is or would have been."""
+    document = {
+        "change": change.number if change else None,
+        "version": change.version if change else policy_of(attempt.before).version,
+        "by": changing.by,
+        "kafka": changing.kafka.bootstrap,
+        "differences": attempt.words,
+        "remarks": attempt.new_remarks,
+        "undo": undo_command(change) or None if change else None,
+    }
+    click.echo(json.dumps(document))
 
 
 def undo_command(change: Change) -> str:
@@ -151,6 +153,11 @@ def confirmed(changing: Changing, attempt: Attempt, *, yes: bool) -> bool:
 
 
 def in_force(changing: Changing) -> tuple[int, Entries]:
+    """As `in_force_at`, for who changes it."""
+    return in_force_at(changing.kafka, changing.base)
+
+
+def in_force_at(kafka: KafkaSettings, base: Path | None) -> tuple[int, Entries]:
     """Number and entries of the policy on Kafka; 0 and those of the base where there was no change yet."""
-    log = read_policy_log(changing.kafka)
-    return log.number, dict(log.entries) if log.number else entries_of_file(changing.base)
+    log = read_policy_log(kafka)
+    return log.number, dict(log.entries) if log.number else entries_of_file(base)

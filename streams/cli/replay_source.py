@@ -17,13 +17,13 @@ from streams.cli.policy_names import AS_WAS, DEFAULTS, NAMES, NOW, kept_policy, 
 from streams.cli.reach import reach
 from streams.config import Settings
 from streams.errors import InvalidValueError, UnavailableError, UsageError
-from streams.model.event import Event
+from streams.model.event import FUTURE_US, Event
 from streams.model.instant import Instant, rfc3339
 from streams.model.policy import Policy
 from streams.replay.as_was import AsWas
 from streams.replay.clickhouse_source import StoredPeriod
 from streams.replay.counts import ReadCounts
-from streams.replay.expected import FUTURE_US, Expected
+from streams.replay.expected import Expected
 from streams.replay.extent import Extent
 from streams.replay.files import is_file, size_of
 from streams.replay.order import Batches

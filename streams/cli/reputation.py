@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
 from streams.cli.options import (
+    data_flags,
     data_option,
     load_policy,
     metrics_option,
@@ -138,8 +138,7 @@ def _same(context: click.Context, file: Path | None, data: Path) -> str:
     """The flags by which another command asks the same zones."""
     if file is not None:
         return f" --policy {shlex.quote(str(file))}"
-    given = context.get_parameter_source("data") == ParameterSource.COMMANDLINE
-    return f" --data {shlex.quote(str(data))}" if given else ""
+    return data_flags(context, data)
 
 
 def _with_zones(file: Path | None, data: Path) -> Policy:

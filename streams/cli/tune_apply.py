@@ -1,6 +1,5 @@
 """What `goaway tune --apply` does: the change as it would be, made where somebody says so."""
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Final
 
 import click
 
-from streams.cli.policy_change import Attempt, Edit, carry_out, in_force, print_words
+from streams.cli.policy_change import Attempt, Edit, carry_out, in_force, print_document, print_words
 from streams.cli.policy_names import AS_WAS, DEFAULTS, NOW
 from streams.cli.policy_options import Changing, changing
 from streams.cli.replay_source import Asked
@@ -17,7 +16,7 @@ from streams.model.client import parse_network
 from streams.replay.setting import Setting, setting_of
 from streams.replay.tune_page import length
 from streams.replay.tuning import Tuned
-from streams.wire.policy_entries import Entries, canonical, policy_of
+from streams.wire.policy_entries import Entries, canonical
 from streams.wire.policy_keys import network_key
 
 _DAY_S: Final = 86_400
@@ -56,10 +55,12 @@ def apply(
         if not goes:
             print_words(attempt.words or ["nothing to change: the policy says so already"])
     if not attempt.words:
-        _print_unchanged(change, attempt)
+        if change.as_json:
+            print_document(change, attempt, None)
         return
     if not goes and (change.as_json or not sys.stdin.isatty() or not _confirmed(short)):
-        _print_unchanged(change, attempt)
+        if change.as_json:
+            print_document(change, attempt, None)
         flags = " ".join([*(() if yes else ("--yes",)), *(("--short-history",) if short else ())])
         because = f": {short}, less than a day" if short else ""
         click.echo(f"nothing was changed{because}; {flags} applies it without asking", err=True)
@@ -70,21 +71,6 @@ def apply(
 def _confirmed(short: str) -> bool:
     said = f"{short.capitalize()}, less than a day: busier times are not in it. " if short else ""
     return click.confirm(f"{said}Apply this?", default=False, err=True)
-
-
-def _print_unchanged(change: Changing, attempt: Attempt) -> None:
-    """With `--json`, what a change would have been, in the shape of one that was made."""
-    if change.as_json:
-        document = {
-            "change": None,
-            "version": policy_of(attempt.before).version,
-            "by": change.by,
-            "kafka": change.kafka.bootstrap,
-            "differences": attempt.words,
-            "remarks": attempt.new_remarks,
-            "undo": None,
-        }
-        click.echo(json.dumps(document))
 
 
 def _edit(tuned: Tuned) -> Edit:

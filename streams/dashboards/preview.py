@@ -12,6 +12,7 @@ from streams.dashboards.macros import Span, plain
 from streams.dashboards.page import page
 from streams.dashboards.panels import ALL, COLUMNS, Panel, Screen
 from streams.dashboards.screens import SCREENS
+from streams.wire.policy_words import escaped
 
 Answer = tuple[Sequence[str], Sequence[Sequence[Any]]]
 Ask = Callable[[str], Answer]
@@ -175,7 +176,7 @@ def _text(value: object, *, markup: bool = True) -> str:
     """What somebody else wrote: bounded, control characters written out, and as markup where it is to be."""
     text = str(value)
     text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
-    text = "".join(it if it.isprintable() else it.encode("unicode_escape").decode("ascii") for it in text)
+    text = escaped(text)
     return html.escape(text) if markup else text
 
 

@@ -5,7 +5,7 @@ from typing import Final, Literal
 import msgspec
 
 from streams.model.client import Address, Client
-from streams.model.instant import Instant
+from streams.model.instant import MICROSECONDS, Instant
 
 EventKind = Literal[
     "connect",  # a client opened a connection (counted once, also when postscreen hands it to smtpd)
@@ -26,6 +26,11 @@ EventKind = Literal[
 
 MAX_TEXT: Final = 512
 """Longest free text kept of what a client or MTA wrote, in characters."""
+
+
+FUTURE_US: Final = 3600 * MICROSECONDS
+"""What is stamped later than its record, or in a history later than now, by more than this comes from a wrong
+clock, and is set aside: taken at its word it would make everybody else's events look old."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):

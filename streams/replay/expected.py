@@ -6,12 +6,9 @@ from typing import Final
 from streams.errors import PolicyError
 from streams.model.client import ClientPrefixes
 from streams.model.event import Event
-from streams.model.instant import MICROSECONDS
 from streams.wire.frames import belongs
 from streams.wire.postfix import Unreadable
 
-FUTURE_US: Final = 3600 * MICROSECONDS
-"""What is stamped later than now by more than this comes from a wrong clock, as for the worker."""
 FUTURE: Final = Unreadable("stamped more than an hour after now: check that clock")
 
 

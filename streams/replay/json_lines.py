@@ -107,8 +107,9 @@ def in_time(
     found, stamps = looked_at(content, decoder)
     if not stamps.times or stamps.times[-1] <= expected.latest:
         return content, found, stamps
-    kept = [line for line in lines_of(content) if _when(line) <= expected.latest]
-    counts.took(FUTURE, len(lines_of(content)) - len(kept))
+    lines = lines_of(content)
+    kept = [line for line in lines if _when(line) <= expected.latest]
+    counts.took(FUTURE, len(lines) - len(kept))
     content = b"\n".join((*kept, b""))
     return content, *looked_at(content, decoder)
 

@@ -4,6 +4,7 @@ import html
 from collections.abc import Iterable, Sequence
 
 from streams.charts import STYLE
+from streams.wire.policy_words import escaped
 
 _STYLE = """
 body { font:15px/1.45 system-ui,sans-serif; color:var(--ink); max-width:1200px; margin:0 auto; padding:16px; }
@@ -42,9 +43,7 @@ def page(title: str, parts: Iterable[str]) -> str:
 
 def text(said: object, longest: int = 300) -> str:
     """A text as HTML: bounded, escaped, control characters written out."""
-    whole = str(said)[:longest]
-    plain = "".join(it if it.isprintable() else it.encode("unicode_escape").decode("ascii") for it in whole)
-    return html.escape(plain)
+    return html.escape(escaped(str(said)[:longest]))
 
 
 def paragraph(said: str, *, kind: str = "") -> str:

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from streams.errors import InvalidValueError
 from streams.model.client import ClientPrefixes
-from streams.model.event import Event
+from streams.model.event import FUTURE_US, Event
 from streams.model.instant import Instant
 from streams.replay.counts import ReadCounts
-from streams.replay.expected import FUTURE, FUTURE_US, Expected
+from streams.replay.expected import FUTURE, Expected
 from streams.replay.extent import Extent
 from streams.replay.files import CHUNK, chunks, even
 from streams.replay.json_lines import block_of_lines, blocks

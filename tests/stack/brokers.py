@@ -7,6 +7,7 @@ tests, so a test takes a name of its own from `topic`.
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,19 @@ def start_or_skip(broker: Broker) -> None:
         broker.start()
     except MissingPartError as error:
         pytest.skip(str(error))
+
+
+@contextmanager
+def own_tansu(folder: Path) -> Iterator[KafkaSettings]:
+    """A Tansu with the topics, for as long as the context lasts."""
+    broker = open_broker("tansu", folder=folder)
+    start_or_skip(broker)
+    try:
+        settings = KafkaSettings(bootstrap=broker.address)
+        create_topics(settings)
+        yield settings
+    finally:
+        broker.stop()
 
 
 @pytest.fixture(scope="session", params=BOTH)

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from streams.agents.ledger import FUTURE_US, Ledger
+from streams.agents.ledger import Ledger
 from streams.model.client import Address, Client, parse_network
 from streams.model.decision import Decision
-from streams.model.event import Event, EventKind
+from streams.model.event import FUTURE_US, Event, EventKind
 from streams.model.instant import MICROSECONDS, Instant
 from streams.model.policy import Block, Limits, Policy
 from streams.model.standing import PolicyIndex

@@ -14,10 +14,9 @@ from confluent_kafka import Producer
 
 from streams.cli.main import goaway
 from streams.config import KafkaSettings
-from streams.embedded.broker import open_broker
 from streams.embedded.up.policy_keeper import KEPT, PolicyKeeper
 from streams.errors import PolicyError
-from streams.kafka import client_config, create_topics
+from streams.kafka import client_config
 from streams.model.instant import Instant
 from streams.policy_writer import change_policy, read_policy_log, undo_change
 from streams.topics import POLICY
@@ -31,7 +30,7 @@ from streams.wire.policy_log import (
     encode_number,
 )
 from tests.parts import ROOT
-from tests.stack.brokers import start_or_skip
+from tests.stack.brokers import own_tansu
 
 pytestmark = pytest.mark.needs("tansu")
 
@@ -40,12 +39,8 @@ Run = Callable[..., Result]
 
 @pytest.fixture(name="kafka")
 def _kafka(tmp_path: Path) -> Iterator[KafkaSettings]:
-    broker = open_broker("tansu", folder=tmp_path / "broker")
-    start_or_skip(broker)
-    settings = KafkaSettings(bootstrap=broker.address)
-    create_topics(settings)
-    yield settings
-    broker.stop()
+    with own_tansu(tmp_path / "broker") as settings:
+        yield settings
 
 
 def environ(kafka: KafkaSettings) -> dict[str, str]:

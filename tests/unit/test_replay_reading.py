@@ -27,11 +27,11 @@ from streams.cli.tune import tune
 from streams.cli.tune_history import readable_again
 from streams.errors import PolicyError, UnavailableError, UsageError
 from streams.model.client import Address, Client, ClientPrefixes
-from streams.model.event import Event
+from streams.model.event import FUTURE_US, Event
 from streams.model.instant import Instant
 from streams.model.policy import Policy
 from streams.replay.counts import ReadCounts
-from streams.replay.expected import FUTURE, FUTURE_US, Expected
+from streams.replay.expected import FUTURE, Expected
 from streams.replay.files import chunks, is_file, size_of
 from streams.replay.parallel import replay_lines
 from streams.replay.sources import history, only_json
@@ -134,7 +134,7 @@ def test_each_pass_has_as_many_events_as_the_first(tmp_path: Path, events: list[
 
 
 def test_wrong_clocks_are_the_workers() -> None:
-    assert FUTURE_US == ledger.FUTURE_US
+    assert vars(ledger)["FUTURE_US"] == FUTURE_US
 
 
 @pytest.mark.parametrize("place", [0, 1, 500])

@@ -9,12 +9,10 @@ from click.testing import CliRunner, Result
 
 from streams.cli.tune import tune
 from streams.config import KafkaSettings
-from streams.embedded.broker import open_broker
-from streams.kafka import create_topics
 from streams.model.policy import Policy
 from streams.policy_writer import change_policy, read_policy_log
 from streams.wire.policy_entries import DEFAULT_ENTRIES, policy_of
-from tests.stack.brokers import start_or_skip
+from tests.stack.brokers import own_tansu
 from tests.unit.tune_history import write
 
 pytestmark = pytest.mark.needs("tansu")
@@ -22,12 +20,8 @@ pytestmark = pytest.mark.needs("tansu")
 
 @pytest.fixture(name="kafka")
 def _kafka(tmp_path: Path) -> Iterator[KafkaSettings]:
-    broker = open_broker("tansu", folder=tmp_path / "broker")
-    start_or_skip(broker)
-    settings = KafkaSettings(bootstrap=broker.address)
-    create_topics(settings)
-    yield settings
-    broker.stop()
+    with own_tansu(tmp_path / "broker") as settings:
+        yield settings
 
 
 def run(kafka: KafkaSettings, folder: Path, *arguments: str) -> Result:
