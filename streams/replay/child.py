@@ -7,7 +7,7 @@ command takes longer than replaying a hundred thousand events.
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Final
@@ -18,13 +18,14 @@ _BEGIN: Final = "from streams.replay.child import begin; begin()"
 class Child:
     """Runs `work(pipe, *given)`; `work` is a function of a module, found there by its name."""
 
-    def __init__(self, work: Callable[..., None], *given: object) -> None:
+    def __init__(self, work: Callable[..., None], *given: object, keep: Sequence[int] = ()) -> None:
+        """`keep`: descriptors that it is to have, under the same numbers."""
         self.pipe, theirs = Pipe()
         with theirs:
             # -P: nothing that lies in the working folder is taken for a module
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _BEGIN, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), *keep],
                 stdin=subprocess.DEVNULL,
             )
         self.pipe.send((work, given))

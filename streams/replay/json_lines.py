@@ -117,7 +117,7 @@ def in_time(
 def _when(line: bytes) -> int:
     """0 where the line has no time."""
     try:
-        return parse_instant(WHEN.decode(line).at)
+        return int(parse_instant(WHEN.decode(line).at))
     except NOT_READ:
         return 0
 

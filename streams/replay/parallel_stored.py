@@ -19,8 +19,9 @@ from streams.model.standing import PolicyIndex
 from streams.replay.child import Child
 from streams.replay.clickhouse_source import Columns, StoredPeriod
 from streams.replay.counts import ReadCounts
+from streams.replay.dealing import Place
 from streams.replay.order import Batch, Batches
-from streams.replay.parallel import Found, Place, ended, packed, place_of, unpacked
+from streams.replay.parallel import Found, ended, packed, place_of, unpacked
 from streams.replay.run import decide
 
 _SAY_EACH: Final = 16

@@ -2,7 +2,7 @@
 that of all its events sorted."""
 
 from collections.abc import Iterator
-from multiprocessing import Pipe
+from itertools import chain
 from typing import Any
 
 from hypothesis import given, settings
@@ -13,10 +13,10 @@ from streams.model.client import Address, Client
 from streams.model.event import Event
 from streams.model.instant import Instant, rfc3339
 from streams.replay.counts import ReadCounts
+from streams.replay.dealing import Placed, Shares
 from streams.replay.expected import Expected
 from streams.replay.json_lines import block_of_lines, blocks
 from streams.replay.order import LATENESS_US, Batch, BlockOrder, event_order
-from streams.replay.parallel import Placed, parts_of
 from streams.wire.frames import decode_event, encode, encode_frame
 from streams.wire.instants import microseconds
 
@@ -93,25 +93,18 @@ def test_shares_are_the_history_whatever_comes_late_or_is_rubbish(
         lines.insert(place, line)
     content, alone, together = b"".join(lines), ReadCounts(), ReadCounts()
     expected = list(read(content, size, alone))
-    given_parts = list[list[Any]]()
-    for block in blocks(content[at : at + size] for at in range(0, len(content), size)):
-        given_parts.append(list(parts_of(block, jobs, together, Expected())))
+    shares = Shares(jobs)
+    cut = blocks(content[at : at + size] for at in range(0, len(content), size))
+    dealt = [list(shares.parts(block, together, Expected())) for block in cut]
     found: list[list[tuple[Any, Event]]] = [[] for _ in expected]
     for share in range(jobs):
-        ours, theirs = Pipe()
-        placed = Placed(theirs, Expected())
+        placed = Placed((parts[share] for parts in dealt), together, Expected())
         upto = []
-        for some in given_parts:
-            ours.send(some[share])
-        ours.send(None)
-        for number, batch in enumerate(placed.batches()):
+        for number, batch in enumerate(chain.from_iterable(placed.blocks())):
             upto.append(batch.upto)
             found[number] += [(placed.place(event), event) for event in batch.items]
-            assert {hash(event.client) % jobs for event in batch.items} <= {share}
+            assert {Shares(jobs)[event.client] for event in batch.items} <= {share}
         assert upto == [batch.upto for batch in expected]
-        together.add(placed.counts)
-        ours.close()
-        theirs.close()
     merged = [[seen(event) for _, event in sorted(few, key=lambda it: it[0])] for few in found]
     assert merged == [[seen(event) for event in batch.items] for batch in expected]
     assert together == alone

@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import astuple, replace
@@ -16,6 +17,8 @@ from streams.model.event import Event
 from streams.model.instant import Instant, parse_instant
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
+from streams.replay.child import Child
+from streams.replay.exchange import Exchange
 from streams.replay.json_lines import block_of_lines, blocks
 from streams.replay.order import (
     LATENESS_US,
@@ -213,11 +216,11 @@ def history_of(seed: int, count: int = 6000) -> list[Event]:
     return made
 
 
-@pytest.mark.parametrize(("seed", "jobs"), [(1, 2), (2, 3)])
+@pytest.mark.parametrize(("seed", "jobs", "size"), [(1, 2, 20_000), (2, 3, 20_000), (3, 2, 3_000)])
 def test_several_processes_print_the_same_bytes_as_one(
-    seed: int, jobs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seed: int, jobs: int, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.replay.files.CHUNK", 20_000)
+    monkeypatch.setattr("streams.replay.files.CHUNK", size)
     lines = encode_frame(history_of(seed)).splitlines(keepends=True)
     lines[500:500] = [b"nonsense\n", b"\n", b'{"id":"1"}\n', lines[3][:40] + b"\n"]
     file = tmp_path / "events.jsonl"
@@ -230,6 +233,43 @@ def test_several_processes_print_the_same_bytes_as_one(
     assert len(expected) > 80
     assert found == expected
     assert together == alone
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_process_that_is_killed_ends_the_replay_with_an_error(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = list[Child]()
+    begin = Child.__init__
+
+    def noted(child: Child, *given: Any, **more: Any) -> None:
+        begin(child, *given, **more)
+        started.append(child)
+
+    monkeypatch.setattr(Child, "__init__", noted)
+
+    def chunks() -> Iterator[bytes]:
+        yield from pieces(encode_frame(history_of(3)), 5_000)
+        started[number]._process.kill()
+        yield from pieces(encode_frame(history_of(4)), 1_000)
+
+    with pytest.raises(UnavailableError, match=r"ended before its time.*--jobs 1"):
+        list(replay_lines(Policy(), chunks(), ReadCounts(), jobs=2))
+    assert [child._process.returncode is not None for child in started] == [True, True]
+
+
+def test_what_is_laid_down_is_whole_and_a_place_is_used_again() -> None:
+    exchange = Exchange(2)
+    try:
+        for block, whole in ((0, bytes(range(256)) * 4000), (exchange.ahead, b"short")):
+            first = exchange.lay(block, 0, whole)
+            second = exchange.lay(block, first.size, b"behind it")
+            assert (exchange.content(first), exchange.content(second)) == (whole, b"behind it")
+            exchange.tell(1, second)
+            assert list(exchange.heard(1, wait=True)) == [second]
+        assert list(exchange.heard(0, wait=False)) == []
+    finally:
+        exchange.close()
 
 
 def test_blocks_are_whole_lines_wherever_chunks_end() -> None:
