@@ -20,10 +20,12 @@ STYLE: Final = """
 .chart text { fill:var(--ink); } .chart .soft { fill:#5b6673; }
 .chart .grid { stroke:var(--faint); stroke-width:1; }
 .legend { display:flex; flex-wrap:wrap; gap:2px 14px; margin:4px 0 0; padding:0; list-style:none; }
-.legend { font-size:12px; }
+.legend { font-size:12px; overflow-wrap:anywhere; }
 .legend i { display:inline-block; width:10px; height:10px; border-radius:2px; margin-right:5px; }
 """
 
+_LEGEND: Final = 44
+"""Characters of a name in a legend: one line of a telephone."""
 _CHAR: Final = 6.4
 """Width of a character at 11 px, generously."""
 _STEPS_S: Final = (
@@ -82,7 +84,7 @@ def bars(rows: Sequence[tuple[str, float]], *, width: int, unit: str = "") -> st
         middle = place * high + high / 2
         long = max(0.0, (width - room - tail) * (value / highest))
         drawn.append(
-            f'<text x="0" y="{middle + 4:.0f}">{html.escape(_cut(name, int(room / _CHAR)))}'
+            f'<text x="0" y="{middle + 4:.0f}">{html.escape(cut(name, int(room / _CHAR)))}'
             f"<title>{html.escape(name)}</title></text>"
             f'<rect x="{room:.1f}" y="{middle - 7:.0f}" width="{long:.1f}" height="14" fill="var(--c1)"/>'
             f'<text x="{room + long + 5:.1f}" y="{middle + 4:.0f}">{html.escape(values[place])}</text>'
@@ -90,12 +92,14 @@ def bars(rows: Sequence[tuple[str, float]], *, width: int, unit: str = "") -> st
     return _svg(width, max(high, len(rows) * high), "".join(drawn), f"{len(rows)} bars")
 
 
-def legend(series: Sequence[Series]) -> str:
-    """The names of the series with their colours, as a list that wraps; nothing for a single one."""
-    if len(series) < 2:
+def legend(series: Sequence[Series], *, even_of_one: bool = False) -> str:
+    """The names of the series with their colours, as a list that wraps; nothing for a single one, unless it
+    is to be named even so. A long name is cut in its middle.
+    """
+    if len(series) < 2 and not even_of_one:
         return ""
     items = (
-        f'<li><i style="background:{_colour(place)}"></i>{html.escape(one.name[:60])}</li>'
+        f'<li><i style="background:{_colour(place)}"></i>{html.escape(cut(one.name, _LEGEND))}</li>'
         for place, one in enumerate(series)
     )
     return f'<ul class="legend">{"".join(items)}</ul>'
@@ -217,7 +221,8 @@ def _months(start: float, end: float, every: int, zone: tzinfo) -> list[tuple[fl
     return found
 
 
-def _cut(text: str, longest: int) -> str:
+def cut(text: str, longest: int) -> str:
+    """At most so many characters, three at least: a longer text without its middle."""
     if len(text) <= longest:
         return text
     keep = max(2, longest - 1)

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from streams.dashboards.macros import Span
 from streams.dashboards.panels import ALL
 
 HOST: Final = f"decodeURLComponent('${{host:percentencode}}') IN ('{ALL}', host)"
@@ -9,12 +10,13 @@ HOST: Final = f"decodeURLComponent('${{host:percentencode}}') IN ('{ALL}', host)
 CLIENT: Final = "client = decodeURLComponent('${client:percentencode}')"
 """The client that was chosen."""
 
-_HOURS: Final = "dateDiff('hour', $__fromTime, $__toTime)"
+_HOURS: Final = "dateDiff('hour', $__fromTime, $__toTime, 'UTC')"
 _ROLLUPS: Final = (
-    ("clients_by_minute", 60, "toStartOfMinute", f"{_HOURS} < 48"),
-    ("clients_by_hour", 3600, "toStartOfHour", f"{_HOURS} >= 48 AND {_HOURS} < 1488"),
-    ("clients_by_day", 86400, "toStartOfDay", f"{_HOURS} >= 1488"),
+    ("clients_by_minute", 60, "toStartOfMinute", range(48)),
+    ("clients_by_hour", 3600, "toStartOfHour", range(48, 1488)),
+    ("clients_by_day", 86400, "toStartOfDay", range(1488, 10**7)),
 )
+"""Table, seconds of a period, what begins one, how many hours shown it is for."""
 
 
 def activity(sql: str, columns: str, *, where: str) -> str:
@@ -26,7 +28,8 @@ def activity(sql: str, columns: str, *, where: str) -> str:
     """
     parts = []
     everybody = where == HOST and "client" not in columns.split(", ")
-    for table, step, begin, fits in _ROLLUPS:
+    for table, step, begin, hours in _ROLLUPS:
+        fits = f"{_HOURS} >= {hours.start} AND {_HOURS} < {hours.stop}"
         point = f"greatest(intDiv($__interval_s, {step}) * {step}, {step})"
         parts.append(
             " ".join((
@@ -37,3 +40,10 @@ def activity(sql: str, columns: str, *, where: str) -> str:
             ))
         )  # fmt: skip
     return sql.replace("ACTIVITY", f"({' UNION ALL '.join(parts)})")
+
+
+def point_s(span: Span) -> int:
+    """How long a point of `activity` is, in seconds: an interval in whole periods of the rollup that fits."""
+    shown = span.end // 3600 - span.start // 3600
+    step = next(step for _, step, _, hours in _ROLLUPS if shown in hours)
+    return max(span.interval_s // step * step, step)

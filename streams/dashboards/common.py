@@ -22,10 +22,11 @@ CLIENTS: Final = Variable(
 )
 
 EVIDENCE: Final = (
-    "concat(toString(evidence_count), ' of ', toString(evidence_limit),"
-    " if(evidence_window_s > 0, concat(' in ', toString(evidence_window_s), ' s'), ''))"
+    "if(evidence_limit = 0, toString(evidence_network),"
+    " concat(toString(evidence_count), ' of ', toString(evidence_limit),"
+    " if(evidence_window_s > 0, concat(' in ', toString(evidence_window_s), ' s'), '')))"
 )
-"""What was counted, of what limit."""
+"""What was counted, of what limit; where nothing is counted, the entry of the policy that decided."""
 
 
 def counted_panels(where: str) -> tuple[Panel, ...]:
@@ -40,6 +41,7 @@ def counted_panels(where: str) -> tuple[Panel, ...]:
                 where=where,
             ),
             8,
+            point="rollup",
         ),
         Panel(
             "Messages queued",
@@ -50,6 +52,7 @@ def counted_panels(where: str) -> tuple[Panel, ...]:
                 where=where,
             ),
             8,
+            point="rollup",
         ),
         Panel(
             "Refusals",
@@ -63,6 +66,7 @@ def counted_panels(where: str) -> tuple[Panel, ...]:
                 where=where,
             ),
             8,
+            point="rollup",
             about="Replies from 400 on, as the MTA logged them.",
         ),
     )

@@ -19,8 +19,7 @@ _MACRO: Final = re.compile(
     r"|\$__(?P<macro>fromTime|toTime|interval_s|timeFilter|timeInterval)\b(?:\((?P<column>\w*)\))?"
 )
 _INTERVALS_S: Final = (
-    1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400,
-    604800, 2592000,
+    60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 604800, 2592000,
 )  # fmt: skip
 POINTS: Final = 120
 """How many points a panel over time asks for, so that a column stays wide enough to be seen."""
@@ -35,7 +34,7 @@ class Span:
 
     @property
     def interval_s(self) -> int:
-        """A round length of one point, as Grafana chooses it for `POINTS`, nearly."""
+        """A round length of one point, a minute at least, as Grafana chooses it for `POINTS`, nearly."""
         rough = (self.end - self.start) / POINTS
         return next((one for one in _INTERVALS_S if one >= rough), _INTERVALS_S[-1])
 

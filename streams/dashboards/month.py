@@ -6,22 +6,22 @@ from streams.dashboards.activity import HOST
 from streams.dashboards.common import HOSTS
 from streams.dashboards.panels import Panel, Screen
 
-_MONTHS: Final = (
-    "FROM clients_by_month WHERE period >= toStartOfMonth($__fromTime, 'UTC') AND period <= $__toTime"
-    f" AND {HOST}"
-)
-_DAYS: Final = (
-    "FROM traffic_by_minute WHERE period >= toStartOfMonth($__fromTime, 'UTC')"
-    f" AND period < toStartOfDay($__toTime, 'UTC') + INTERVAL 1 DAY AND {HOST}"
-)
+
+def _whole(column: str) -> str:
+    """That it lies in the months in which the time shown begins and ends, or between them."""
+    return (
+        f"{column} >= toStartOfMonth($__fromTime, 'UTC')"
+        f" AND {column} < toStartOfMonth($__toTime, 'UTC') + INTERVAL 1 MONTH"
+    )
+
+
+_MONTHS: Final = f"FROM clients_by_month WHERE {_whole('period')} AND {HOST}"
+_DAYS: Final = f"FROM traffic_by_minute WHERE {_whole('period')} AND {HOST}"
 _CLIENT_COLUMNS: Final = (
     "SELECT client, sum(connections) AS connections, sum(requests) AS requests,"
     " sum(messages) AS messages, sum(refusals) AS refused, max(last_at) AS last "
 )
-_BLOCKED: Final = (
-    "FROM decisions WHERE at >= toStartOfMonth($__fromTime, 'UTC') AND at <= $__toTime"
-    f" AND action = 'block' AND NOT shadow AND {HOST}"
-)
+_BLOCKED: Final = f"FROM decisions WHERE {_whole('at')} AND action = 'block' AND NOT shadow AND {HOST}"
 
 MONTH: Final = Screen(
     "goaway-month",
@@ -50,6 +50,7 @@ MONTH: Final = Screen(
             "SELECT toStartOfDay(period, 'UTC') AS time, sum(connections) AS connections"
             f" {_DAYS} GROUP BY time ORDER BY time",
             8,
+            point="day",
         ),
         Panel(
             "Messages by day",
@@ -57,6 +58,7 @@ MONTH: Final = Screen(
             "SELECT toStartOfDay(period, 'UTC') AS time, sum(messages) AS messages"
             f" {_DAYS} GROUP BY time ORDER BY time",
             8,
+            point="day",
         ),
         Panel(
             "Blocks by day and trigger",
@@ -65,6 +67,7 @@ MONTH: Final = Screen(
             " GROUP BY time, trigger ORDER BY time, trigger",
             8,
             by="trigger",
+            point="day",
         ),
         Panel(
             "Most connections",
@@ -101,7 +104,7 @@ MONTH: Final = Screen(
         ),
     ),
     (HOSTS,),
-    opens_with=("now/M", "now"),
+    opens_with=("now/M", "now/M"),
     last_s=31 * 86400,
     zone="utc",
 )

@@ -29,12 +29,14 @@ nav { display:flex; flex-wrap:wrap; gap:4px 16px; }
 .scroll { overflow-x:auto; }
 table { border-collapse:collapse; width:100%; font-size:12px; }
 th, td { text-align:left; vertical-align:top; padding:4px 12px 4px 0; }
-th, td { border-bottom:1px solid var(--faint); overflow-wrap:break-word; }
+th, td { border-bottom:1px solid var(--faint); }
+td { overflow-wrap:anywhere; }
 th { color:#5b6673; font-weight:600; white-space:nowrap; }
-td.number, td.when { white-space:nowrap; }
+td.short { overflow-wrap:normal; }
+td.number, td.when { white-space:nowrap; overflow-wrap:normal; }
 tr:last-child td { border-bottom:0; }
 .narrow { display:none; }
-@media (max-width: 900px) {
+@media screen and (max-width: 900px) {
   main { padding:8px 12px 24px; }
   .panel { grid-column:1 / -1; }
   .wide { display:none; }
@@ -46,15 +48,24 @@ tr:last-child td { border-bottom:0; }
   tr { padding:6px 0; border-bottom:1px solid var(--faint); }
   tr:last-child { border-bottom:0; }
   td { display:grid; grid-template-columns:96px minmax(0, 1fr); border:0; padding:1px 0; }
-  td, td.number, td.when { white-space:normal; overflow-wrap:anywhere; }
+  td, td.short, td.number, td.when { white-space:normal; overflow-wrap:anywhere; }
   td::before { content:attr(data-name); color:#5b6673; overflow-wrap:anywhere; padding-right:8px; }
   td:empty { display:none; }
 }
 @media print {
+  @page { size:A4; margin:12mm; }
+  * { -webkit-print-color-adjust:exact; print-color-adjust:exact; }
   body { background:#fff; }
-  .panel { break-inside:avoid; }
+  main { padding:0 1px; max-width:none; }
   nav { display:none; }
-  main { padding:0; }
+  h2, h3, .about { break-after:avoid; }
+  .panel, tr { break-inside:avoid; }
+  .panels { grid-auto-flow:dense; }
+  .panel-table { grid-column:1 / -1; }
+  .panel-columns, .panel-bars { grid-column:span 12; }
+  .wide { display:none; }
+  .narrow { display:block; }
+  table { font-size:11px; }
 }
 """
 _HEAD: Final = (

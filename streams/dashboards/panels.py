@@ -5,11 +5,15 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 Kind = Literal["columns", "stats", "table", "bars"]
+Point = Literal["interval", "rollup", "day"]
+"""How long a point in time is: as `$__timeInterval` has it, as `activity` has it, or a day."""
 
 COLUMNS: Final = 24
 """A row of Grafana's grid."""
 ALL: Final = "*"
 """Value of a variable that names none in particular."""
+OTHERS: Final = "others"
+"""Name of the series of all that have none of their own: of many, the busiest have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,8 @@ class Panel:
     """Column → `bytes` or `s`; numbers otherwise."""
     by: str = ""
     """Over time: the column that names a row's series, where there are as many as the data has."""
+    point: Point = "interval"
+    """Over time: how far apart the query's rows are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,24 @@
 
 from typing import Final
 
-from streams.dashboards.panels import Panel, Screen
+from streams.dashboards.panels import OTHERS, Panel, Screen
 
-NEWEST_AGE_S: Final = (
-    "SELECT greatest(0, dateDiff('second', max(at), now())) AS age FROM events HAVING count() > 0"
+_NEWEST: Final = (
+    "SELECT max(last_at) AS newest FROM traffic_by_minute"
+    " WHERE period = (SELECT max(period) FROM traffic_by_minute) HAVING count() > 0"
 )
+"""The newest event of a client's doing: what Goaway itself puts among the events is none. No row without."""
+NEWEST_AGE_S: Final = f"SELECT greatest(0, dateDiff('second', newest, now())) AS age FROM ({_NEWEST})"  # noqa: S608
 """How old the newest event is: it grows where nothing is logged, shipped or stored any more."""
 LAG_S: Final = (
-    "SELECT greatest(0, dateDiff('second', (SELECT max(at) FROM events), max(written))) AS lag"
-    " FROM sink_batches WHERE topic = 'smtp.events' HAVING count() > 0"
+    "SELECT greatest(0, dateDiff('second', newest, max(written))) AS lag"  # noqa: S608
+    f" FROM sink_batches, ({_NEWEST}) AS client WHERE topic = 'smtp.events' GROUP BY newest"
 )
 """How old the newest event was when the sink last wrote: it grows where what is written is a backlog."""
+_BUSIEST: Final = (
+    "SELECT host FROM traffic_by_minute WHERE $__timeFilter(period)"
+    " GROUP BY host ORDER BY sum(events) DESC, host LIMIT 5"
+)
 
 PIPELINE: Final = Screen(
     "goaway-pipeline",
@@ -50,10 +57,12 @@ PIPELINE: Final = Screen(
         Panel(
             "Events by MTA",
             "columns",
-            "SELECT $__timeInterval(period) AS time, host, sum(events) AS events FROM traffic_by_minute"
-            " WHERE $__timeFilter(period) GROUP BY time, host ORDER BY time, host",
+            "SELECT $__timeInterval(period) AS time,"  # noqa: S608
+            f" if(host IN ({_BUSIEST}), toString(host), '{OTHERS}') AS MTA, sum(events) AS events"
+            " FROM traffic_by_minute WHERE $__timeFilter(period) GROUP BY time, MTA ORDER BY time, MTA",
             12,
-            by="host",
+            by="MTA",
+            about="The five busiest, and all others together.",
         ),
         Panel(
             "Unreadable, by topic",

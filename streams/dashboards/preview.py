@@ -4,15 +4,15 @@ import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
-from itertools import pairwise
 from typing import Any, Final
 
 from streams import charts
+from streams.dashboards.activity import point_s
 from streams.dashboards.macros import Span, plain
 from streams.dashboards.page import page
-from streams.dashboards.panels import ALL, COLUMNS, Panel, Screen
+from streams.dashboards.panels import ALL, COLUMNS, OTHERS, Panel, Screen
 from streams.dashboards.screens import SCREENS
-from streams.wire.policy_words import escaped
+from streams.dashboards.tables import moment, seconds, table, text
 
 Answer = tuple[Sequence[str], Sequence[Sequence[Any]]]
 Ask = Callable[[str], Answer]
@@ -21,10 +21,6 @@ Ask = Callable[[str], Answer]
 PAGE_WIDTH: Final = 1232
 NARROW: Final = 336
 """Widths that the charts are drawn for, in pixels: a wide window, and that of a telephone."""
-_ROWS: Final = 12
-"""Rows of a table that are shown."""
-_LONGEST: Final = 140
-"""Characters of a text that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +39,19 @@ def preview(ask: Ask, shown: Shown) -> str:
 
 
 def span_of(screen: Screen, shown: Shown) -> Span:
-    """The time that the dashboard shows; that of the month begins with a month."""
-    span = shown.span or Span(shown.until - screen.last_s, shown.until)
+    """The time that the dashboard shows; that of the month is whole months of UTC: those of the calendar in
+    which the chosen time begins and ends, by the zone it was chosen in.
+    """
     if screen.opens_with[0] != "now/M":
-        return span
-    within = datetime.fromtimestamp(span.start if shown.span else span.end, UTC)
-    month = within.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    return Span(int(month.timestamp()), span.end)
+        return shown.span or Span(shown.until - screen.last_s, shown.until)
+    if shown.span is None:
+        first = last = datetime.fromtimestamp(shown.until, UTC)
+    else:
+        first, last = (datetime.fromtimestamp(at, shown.zone) for at in (shown.span.start, shown.span.end))
+    following = datetime(last.year + last.month // 12, last.month % 12 + 1, 1, tzinfo=UTC)
+    return Span(
+        int(datetime(first.year, first.month, 1, tzinfo=UTC).timestamp()), int(following.timestamp()) - 1
+    )
 
 
 def variables_of(ask: Ask, screen: Screen, span: Span, chosen: Mapping[str, str]) -> dict[str, str]:
@@ -70,10 +72,10 @@ def _screen(ask: Ask, screen: Screen, shown: Shown) -> str:
     span = span_of(screen, shown)
     variables = variables_of(ask, screen, span, dict(shown.variables))
     zone = UTC if screen.zone == "utc" else shown.zone
-    said = [f"{_moment(span.start, zone)} – {_moment(span.end, zone)} ({_zone_name(zone, span.end)})"]
+    said = [f"{moment(span.start, zone)} – {moment(span.end, zone)} ({_zone_name(zone, span.end)})"]
     for variable in screen.variables:
         value = variables[variable.name]
-        said.append(f"{variable.label}: {'all' if value == ALL else _text(value) or 'none'}")
+        said.append(f"{variable.label}: {'all' if value == ALL else text(value) or 'none'}")
     panels = "".join(_panel(ask(plain(it.sql, span, variables)), it, span, zone) for it in screen.panels)
     return (
         f'<p class="about">{html.escape(screen.about)}<br><span>{" · ".join(said)}</span></p>'
@@ -86,15 +88,16 @@ def _panel(answer: Answer, panel: Panel, span: Span, zone: tzinfo) -> str:
     if panel.kind == "stats":
         body = _stats(names, rows, panel)
     elif panel.kind == "table":
-        body = _table(names, rows, panel, zone)
+        body = table(names, rows, panel.units, zone) if rows else _nothing()
     elif panel.kind == "bars":
-        pairs = [(_text(row[0], markup=False), float(row[1])) for row in rows]
+        pairs = [(text(row[0], markup=False), float(row[1])) for row in rows]
         body = _both(lambda width: charts.bars(pairs, width=width), panel) if pairs else _nothing()
     else:
         body = _over_time(names, rows, panel, span, zone)
     about = f'<p class="note">{html.escape(panel.about)}</p>' if panel.about else ""
     title = html.escape(panel.title)
-    return f'<section class="panel" style="--w:{panel.width}"><h3>{title}</h3>{body}{about}</section>'
+    attributes = f'class="panel panel-{panel.kind}" style="--w:{panel.width}"'
+    return f"<section {attributes}><h3>{title}</h3>{body}{about}</section>"
 
 
 def _stats(names: Sequence[str], rows: Sequence[Sequence[Any]], panel: Panel) -> str:
@@ -102,7 +105,7 @@ def _stats(names: Sequence[str], rows: Sequence[Sequence[Any]], panel: Panel) ->
         return _nothing()
     figures = (
         f"<div><b>{html.escape(charts.shown(float(value), panel.units.get(name, '')))}</b>"
-        f"<span>{_text(name) if len(names) > 1 else ''}</span></div>"
+        f"<span>{text(name) if len(names) > 1 else ''}</span></div>"
         for name, value in zip(names, rows[0], strict=True)
     )
     return f'<div class="stats">{"".join(figures)}</div>'
@@ -112,55 +115,46 @@ def _over_time(
     names: Sequence[str], rows: Sequence[Sequence[Any]], panel: Panel, span: Span, zone: tzinfo
 ) -> str:
     series: list[charts.Series] = []
-    times = [_seconds(row[0]) for row in rows]
+    times = [seconds(row[0]) for row in rows]
     if panel.by:
-        for name in sorted({str(row[1]) for row in rows}):
+        names_of_all = {str(row[1]) for row in rows}
+        for name in sorted(names_of_all, key=lambda name: (name == OTHERS, name)):
             points = [(at, float(row[2])) for at, row in zip(times, rows, strict=True) if str(row[1]) == name]
-            series.append(charts.Series(_text(name, markup=False), points))
+            series.append(charts.Series(text(name, markup=False), points))
     else:
         for place, name in enumerate(names[1:], start=1):
             points = [(at, float(row[place])) for at, row in zip(times, rows, strict=True)]
-            series.append(charts.Series(_text(name, markup=False), points))
-    start, end = float(min([span.start, *times])), float(span.end)
-    step = _step(times, span)
+            series.append(charts.Series(text(name, markup=False), points))
+    series = busiest(series)
+    start, end, step = float(min([span.start, *times])), float(span.end), point_of(panel, span)
     drawn = _both(
         lambda wide: charts.columns(series, start=start, end=end, step=step, width=wide, zone=zone), panel
     )
-    return drawn + charts.legend(series)
+    return drawn + charts.legend(series, even_of_one=bool(panel.by))
 
 
-def _step(times: Sequence[float], span: Span) -> float:
-    """How long a point is: the shortest time between two, which is a whole point."""
-    known = sorted(set(times))
-    gaps = [after - before for before, after in pairwise(known)]
-    return min([*gaps, max(60.0, (span.end - span.start) / 24)])
+def busiest(series: Sequence[charts.Series]) -> list[charts.Series]:
+    """As many as there are colours, in the order given; of more, the smallest are added up as the last."""
+    if len(series) <= charts.COLOURS:
+        return list(series)
+    largest = sorted(range(len(series)), key=lambda place: -sum(value for _, value in series[place].points))
+    kept = sorted(largest[: charts.COLOURS - 1])
+    rest: dict[float, float] = {}
+    for place in largest[charts.COLOURS - 1 :]:
+        for at, value in series[place].points:
+            rest[at] = rest.get(at, 0.0) + value
+    return [*(series[place] for place in kept), charts.Series(OTHERS, sorted(rest.items()))]
 
 
-def _table(names: Sequence[str], rows: Sequence[Sequence[Any]], panel: Panel, zone: tzinfo) -> str:
-    if not rows:
-        return _nothing()
-    head = "".join(f"<th>{_text(name)}</th>" for name in names)
-    body = []
-    for row in rows[:_ROWS]:
-        cells = (
-            _cell(name, value, panel.units.get(name, ""), zone)
-            for name, value in zip(names, row, strict=True)
-        )
-        body.append(f"<tr>{''.join(cells)}</tr>")
-    more = f'<p class="note">and {len(rows) - _ROWS} more</p>' if len(rows) > _ROWS else ""
-    return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>{more}"
-    )
-
-
-def _cell(name: str, value: Any, unit: str, zone: tzinfo) -> str:
-    label = f'data-name="{_text(name)}"'
-    if isinstance(value, datetime):
-        return f"<td {label} class=when>{_moment(_seconds(value), zone)}</td>"
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return f"<td {label} class=number>{html.escape(charts.shown(float(value), unit))}</td>"
-    return f"<td {label}>{_text('' if value is None else value)}</td>"
+def point_of(panel: Panel, span: Span) -> int:
+    """How long a point of the panel is, in seconds."""
+    match panel.point:
+        case "rollup":
+            return point_s(span)
+        case "day":
+            return 86400
+        case _:
+            return span.interval_s
 
 
 def _both(draw: Callable[[int], str], panel: Panel) -> str:
@@ -170,22 +164,6 @@ def _both(draw: Callable[[int], str], panel: Panel) -> str:
 
 def _nothing() -> str:
     return '<p class="nothing">nothing in this period</p>'
-
-
-def _text(value: object, *, markup: bool = True) -> str:
-    """What somebody else wrote: bounded, control characters written out, and as markup where it is to be."""
-    text = str(value)
-    text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
-    text = escaped(text)
-    return html.escape(text) if markup else text
-
-
-def _seconds(value: datetime) -> float:
-    return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-
-
-def _moment(at: float, zone: tzinfo) -> str:
-    return datetime.fromtimestamp(at, zone).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _zone_name(zone: tzinfo, at: float) -> str:

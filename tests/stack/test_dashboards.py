@@ -18,7 +18,8 @@ from streams.audit.clickhouse import ClickHouse
 from streams.cli.main import goaway
 from streams.dashboards.alerts import ALERTS, Alert
 from streams.dashboards.macros import Span, plain
-from streams.dashboards.panels import ALL, Panel, Screen
+from streams.dashboards.panels import ALL, OTHERS, Panel, Screen
+from streams.dashboards.preview import point_of
 from streams.dashboards.screens import SCREENS
 from streams.model.client import Address, Client
 from streams.model.decision import Decision, Evidence, LimitWarning, derived_id
@@ -42,6 +43,7 @@ SPANS: Final = {
     "empty": Span(BEGINS - 900 * 86400, BEGINS - 899 * 86400),
 }
 ENDLESS: Final = "203.0.113.99"
+NETWORK: Final = "203.0.113.96/28"
 SCANNER: Final = "198.51.100.23"
 QUOTES: Final = "mx' OR 1=1 --\\"
 """A host name that would end a string, or the quote that ends it, if it were put in as it is."""
@@ -60,12 +62,17 @@ class Recorded:
         self.events = [*events_of(SAMPLE), *_EXTRA]
         outcomes = list(replay(PolicyIndex(Policy()), self.events))
         first = next(it for it in outcomes if isinstance(it, Decision))
-        outcomes.append(msgspec.structs.replace(first, id="endless", until=None, client=Client(ENDLESS)))
+        listed = Evidence(network=NETWORK, note="a pest")
+        outcomes.append(
+            msgspec.structs.replace(
+                first, id="endless", until=None, client=Client(ENDLESS), trigger="blocklist", evidence=listed
+            )
+        )
         self.decisions = [it for it in outcomes if isinstance(it, Decision)]
         self.warnings = [it for it in outcomes if isinstance(it, LimitWarning)]
         self.shadow = msgspec.structs.replace(self.decisions[0], id="shadow", shadow=True)
         recorder = Recorder(store.settings)
-        recorder.events(self.events)
+        recorder.events([*self.events, _event("policy", 1500, detail="2 1 p")])
         recorder.outcomes(outcomes)
         # emitted twice, as may happen: nothing may count twice
         recorder.outcomes([*outcomes, self.shadow, *map(_warning, ("zone", "partner", "pipeline"))])
@@ -146,6 +153,8 @@ def test_every_query_runs_at_any_time_and_yields_what_its_panel_takes(
                     assert isinstance(at, datetime)
                     assert [isinstance(it, str) for it in rest] == [it == panel.by for it in names[1:]]
                 assert [row["time"] for row in rows] == sorted(row["time"] for row in rows)
+                point = point_of(panel, SPANS[span])
+                assert {int(row["time"].timestamp()) % point for row in rows} <= {0}
             case "stats":
                 assert len(rows) <= 1
                 assert all(isinstance(it, int) for row in rows for it in row.values())
@@ -207,6 +216,49 @@ def test_decisions_count_once_and_those_in_shadow_not_at_all(recorded: Recorded)
     )]  # fmt: skip
     assert whats.count("block") == sum(it.client == recorded.shadow.client for it in blocks)
     assert whats.count("block (shadow)") == 1
+
+
+def test_the_evidence_of_a_blocklist_is_its_entry_and_that_of_a_limit_what_was_counted(
+    recorded: Recorded,
+) -> None:
+    newest = recorded.panel("goaway-live", "Newest decisions", SPANS["hour"])
+    shown = {row["client"]: row["evidence"] for row in newest}
+    assert shown[ENDLESS] == NETWORK
+    assert shown[SCANNER] == "21 of 20 in 60 s"
+    told = recorded.panel("goaway-client", "Decisions and warnings", SPANS["hour"], client=ENDLESS)
+    assert [row["evidence"] for row in told] == [NETWORK]
+
+
+@pytest.mark.parametrize("ends", ["2026-11-10", "2026-11-30"])
+def test_a_month_is_whole_in_every_panel_wherever_the_time_shown_ends(recorded: Recorded, ends: str) -> None:
+    span = Span(*(int(parse_instant(f"{day}T00:00:00Z") // MICROSECONDS) for day in ("2026-11-01", ends)))
+    (figures,) = recorded.panel("goaway-month", "In these months", span)
+    connections = sum(event.kind == "connect" for event in recorded.events)
+    blocks = sum(it.action == "block" for it in recorded.decisions)
+    assert figures["connections"] == connections
+    assert _sum(recorded.panel("goaway-month", "Connections by day", span), "connections") == connections
+    by_day = recorded.panel("goaway-month", "Messages by day", span)
+    assert _sum(by_day, "messages") == figures["messages queued"] > 0
+    assert recorded.panel("goaway-month", "Blocked", span)[0]["blocks"] == blocks
+    assert _sum(recorded.panel("goaway-month", "Blocks by day and trigger", span), "blocks") == blocks
+    assert _sum(recorded.panel("goaway-month", "Blocks by rule", span), "blocks") == blocks
+
+
+def test_of_many_mtas_the_five_busiest_are_shown_and_the_others_together(recorded: Recorded) -> None:
+    day = BEGINS - 400 * 86400
+    seen = [
+        msgspec.structs.replace(
+            _event("connect", 0), id=f"many{host}/{number}", host=f"mx{host:02}",
+            at=Instant((day + 60 * number) * MICROSECONDS), position=100 + 20 * host + number,
+        )
+        for host in range(9) for number in range(host + 1)
+    ]  # fmt: skip
+    Recorder(recorded.settings, first_offset=10_000).events(seen)
+    rows = recorded.panel("goaway-pipeline", "Events by MTA", Span(day, day + 3600))
+    events: Counter[str] = Counter()
+    for row in rows:
+        events[row["MTA"]] += row["events"]
+    assert events == {"mx08": 9, "mx07": 8, "mx06": 7, "mx05": 6, "mx04": 5, OTHERS: 4 + 3 + 2 + 1}
 
 
 def test_who_is_refused_at_the_end_of_the_period(recorded: Recorded) -> None:
@@ -297,8 +349,12 @@ def test_the_preview_command_draws_every_panel(
     done = CliRunner().invoke(goaway, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     text = file.read_text(encoding="utf-8")
-    assert text.count('<section class="panel"') == len(PANELS)
+    assert text.count('<section class="panel panel-') == len(PANELS)
     assert all(html.escape(panel.title) in text for _, panel in PANELS)
     assert html.escape(SCANNER) in text
     assert "<script" not in text
     assert not re.search(r"(src|href)=.(?!#)", text.replace("xmlns=", ""))
+    assert "no event" not in done.output
+    chosen = ["--client", "192.0.2.250", "--host", "mistyped"]
+    done = CliRunner().invoke(goaway, [*arguments, *chosen], catch_exceptions=False)
+    assert re.findall(r"^no event of (\S+) is stored", done.output, re.MULTILINE) == chosen[1::2]

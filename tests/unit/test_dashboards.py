@@ -2,11 +2,12 @@
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 from xml.etree import ElementTree
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -18,9 +19,12 @@ from streams.dashboards.alerts import ALERTS
 from streams.dashboards.export import export, files
 from streams.dashboards.grafana import FOLDER, SOURCE_UID, dashboard_json, rule_json
 from streams.dashboards.macros import Span, percent_encoded, plain
-from streams.dashboards.panels import ALL, COLUMNS
-from streams.dashboards.preview import Answer, Shown, preview, span_of
+from streams.dashboards.month import MONTH
+from streams.dashboards.page import page
+from streams.dashboards.panels import ALL, COLUMNS, OTHERS
+from streams.dashboards.preview import Answer, Shown, busiest, preview, span_of
 from streams.dashboards.screens import SCREENS
+from streams.dashboards.tables import table
 from streams.errors import InvalidValueError, UsageError
 
 BEGINS: Final = int(datetime(2026, 11, 24, 13, tzinfo=UTC).timestamp())
@@ -33,9 +37,9 @@ HOSTILE: Final = "<script>alert(1)</script>\x1b[31m\u202e'\""
     ("sql", "becomes"),
     [
         ("$__timeFilter(at)", f"at >= toDateTime({BEGINS}) AND at <= toDateTime({BEGINS + 3600})"),
-        ("$__timeInterval(at)", "toStartOfInterval(toDateTime(at), INTERVAL 30 second)"),
+        ("$__timeInterval(at)", "toStartOfInterval(toDateTime(at), INTERVAL 60 second)"),
         ("$__fromTime, $__toTime", f"toDateTime({BEGINS}), toDateTime({BEGINS + 3600})"),
-        ("intDiv($__interval_s, 60)", "intDiv(30, 60)"),
+        ("intDiv($__interval_s, 60)", "intDiv(60, 60)"),
         ("'${host:percentencode}'", "'a%27%5C%20b'"),
     ],
 )
@@ -60,7 +64,11 @@ def test_an_interval_is_round_and_gives_about_as_many_points_as_are_wanted() -> 
     for hours in (1, 3, 24, 24 * 7, 24 * 31, 24 * 365):
         interval = Span(0, hours * 3600).interval_s
         assert 20 <= hours * 3600 / interval <= 120
-    assert Span(0, 10).interval_s == 1
+    assert Span(0, 10).interval_s == 60
+    over_time = [
+        made for screen in SCREENS for made in dashboard_json(screen)["panels"] if "interval" in made
+    ]
+    assert {made["interval"] for made in over_time} == {"1m"}, "Grafana is told the same"
 
 
 def test_variables_in_a_query_are_those_of_its_dashboard() -> None:
@@ -174,17 +182,38 @@ def test_what_a_remote_wrote_is_shown_and_never_obeyed() -> None:
     assert "and 18 more" in text
 
 
-def test_the_month_begins_with_a_month_and_the_others_with_what_they_open_with() -> None:
+def test_the_month_is_whole_and_the_others_show_what_they_open_with() -> None:
     middle = BEGINS + 1800
     for screen in SCREENS:
         span, given_span = span_of(screen, Shown(middle)), span_of(screen, Shown(middle, HOUR))
-        assert span.end == middle
         if screen.zone == "utc":
-            month = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp())
-            assert span.start == given_span.start == month
+            assert span == given_span == _months("2026-11-01", "2026-12-01", UTC)
         else:
-            assert span.start == middle - screen.last_s
+            assert span == Span(middle - screen.last_s, middle)
             assert given_span == HOUR
+
+
+def _months(first: str, after: str, zone: tzinfo) -> Span:
+    start, end = (datetime.fromisoformat(it).replace(tzinfo=zone).timestamp() for it in (first, after))
+    return Span(int(start), int(end) - 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "after", "months"),
+    [
+        ("2026-11-01", "2026-12-01", ("2026-11-01", "2026-12-01")),
+        ("2026-11-01", "2026-11-10", ("2026-11-01", "2026-12-01")),
+        ("2026-10-31", "2026-11-02", ("2026-10-01", "2026-12-01")),
+        ("2026-12-05", "2027-01-01", ("2026-12-01", "2027-01-01")),
+    ],
+)
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York"])
+def test_chosen_months_are_those_of_the_calendar(
+    first: str, after: str, months: tuple[str, str], zone: str
+) -> None:
+    chosen = _months(first, after, ZoneInfo(zone))
+    span = span_of(MONTH, Shown(chosen.end, chosen, {}, ZoneInfo(zone)))
+    assert span == _months(*months, UTC)
 
 
 def test_empty_answers_are_said_to_be_empty() -> None:
@@ -256,7 +285,91 @@ def test_amounts_are_written_for_people(value: float, unit: str, text: str) -> N
     assert charts.shown(value, unit) == text
 
 
-def test_a_single_series_needs_no_legend() -> None:
+def test_a_single_series_needs_no_legend_unless_its_name_says_something() -> None:
     one = charts.Series("a & b", [])
     assert charts.legend([one]) == ""
     assert "a &amp; b" in charts.legend([one, one])
+    assert "a &amp; b" in charts.legend([one], even_of_one=True)
+
+
+def test_a_long_name_in_a_legend_keeps_both_its_ends() -> None:
+    names = [f"mx-{number:02}.{'long-name.' * 9}example-{number:02}" for number in (1, 2)]
+    drawn = charts.legend([charts.Series(name, []) for name in names])
+    assert re.findall(r"mx-(\d\d)[^<]*…[^<]*(\d\d)<", drawn) == [("01", "01"), ("02", "02")]
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 99)), max_size=5), max_size=30))
+def test_no_two_series_share_a_colour_and_none_is_lost(points: list[list[tuple[int, int]]]) -> None:
+    series = [charts.Series(str(place), one) for place, one in enumerate(points)]
+    drawn = busiest(series)
+    assert len(drawn) == min(len(series), charts.COLOURS)
+    sums = {one.name: sum(value for _, value in one.points) for one in series}
+    assert sum(value for one in drawn for _, value in one.points) == sum(sums.values())
+    if len(series) > charts.COLOURS:
+        *kept, rest = [one.name for one in drawn]
+        assert rest == OTHERS
+        assert kept == sorted(kept, key=int)
+        assert min(sums.pop(name) for name in kept) >= max(sums.values())
+
+
+def _drawn(title: str, names: list[str], rows: list[tuple[Any, ...]], shown: Shown) -> str:
+    """The panel of this title with these rows, all others being empty."""
+    sqls = [
+        plain(panel.sql, span_of(screen, shown), {"host": ALL, "client": ""})
+        for screen in SCREENS
+        for panel in screen.panels
+        if panel.title == title
+    ]
+    text = preview(lambda sql: (names, rows) if sql in sqls else ([], []), shown)
+    (panel,) = re.findall(rf"<section[^>]*><h3>{title}</h3>.*?</section>", text)
+    return str(panel)
+
+
+def _column_widths(panel: str) -> list[float]:
+    columns = re.findall(r"M([\d.]+) [\d.]+V[\d.]+H([\d.]+)V", panel.split('class="narrow"')[0])
+    return [round(float(right) - float(left), 1) for left, right in columns]
+
+
+def test_a_column_is_as_wide_as_what_it_counts_however_few_there_are() -> None:
+    shown = Shown(HOUR.end, HOUR)
+    first = datetime(2026, 11, 3, tzinfo=UTC)
+    days = [(first.replace(day=day), "rate", 1) for day in (3, 20)]
+    panel = _drawn("Blocks by day and trigger", ["time", "trigger", "blocks"], days, shown)
+    day = 1232 * 8 // 24 / 30
+    assert len(_column_widths(panel)) == 2
+    assert all(day * 0.6 < width < day for width in _column_widths(panel))
+    blocks = [(datetime.fromtimestamp(BEGINS + at, UTC), "rate", 1) for at in (60, 3000)]
+    panel = _drawn("Blocks by trigger", ["time", "trigger", "blocks"], blocks, shown)
+    assert all(3 < width < 7 for width in _column_widths(panel)), "a minute of an hour"
+    assert ">rate</li>" in panel
+
+
+def test_what_is_added_up_stands_last() -> None:
+    when = datetime.fromtimestamp(BEGINS + 60, UTC)
+    rows = [(when, name, 1) for name in ("a", "mx", OTHERS, "zz")]
+    panel = _drawn("Events by MTA", ["time", "MTA", "events"], rows, Shown(HOUR.end, HOUR))
+    assert re.findall(r"</i>(\w+)</li>", panel) == ["a", "mx", "zz", OTHERS]
+
+
+def test_a_table_keeps_its_columns_apart_whatever_their_texts_are() -> None:
+    sender = f"{'long.sender.' * 20}@example.org"
+    row = (datetime.fromtimestamp(BEGINS, UTC), "192.0.2.7", sender, f"said: 550 no {sender} here", None)
+    text = table(["time", "client", "sender", "detail", "none"], [row], {}, UTC)
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", text)
+    assert cells[0] == "2026-11-24 13:00:00"
+    assert max(len(word) for cell in cells for word in cell.split()) <= 48
+    assert re.fullmatch(r"long\.sender\..*….*@example\.org", cells[2])
+    assert re.fullmatch(r"said: 550 no long.*…\S*org here", cells[3])
+    assert text.count(' title="long.sender.') == 1
+    assert "class=short>192.0.2.7<" in text
+    style = page([])
+    assert "td { overflow-wrap:anywhere; }" in style
+    assert "td.short { overflow-wrap:normal; }" in style
+
+
+def test_paper_is_no_telephone() -> None:
+    style = page([])
+    assert re.findall(r"@media [^{]*width[^{]*", style) == ["@media screen and (max-width: 900px) "]
+    paper = style[style.index("@media print") :]
+    assert "h2, h3, .about { break-after:avoid; }" in paper
+    assert "size:A4" in paper
