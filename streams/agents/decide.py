@@ -15,11 +15,12 @@ import faust
 from streams.agents.candidate import Candidate, Tried
 from streams.agents.fold import Missed, bring_to
 from streams.agents.ledger import Counts, Ledger, Passed
-from streams.agents.policies import Policies, marker
+from streams.agents.policies import Policies
 from streams.agents.stage import SESSION_TIMEOUT_S, end_at_once, raw_topic, stamp_us
 from streams.agents.stage import make_app as stage_app
 from streams.config import KafkaSettings
 from streams.model.decision import Decision
+from streams.model.marker import marker
 from streams.model.standing import PolicyIndex
 from streams.topics import (
     CANDIDATE_HEADER,

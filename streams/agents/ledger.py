@@ -8,7 +8,7 @@ from typing import Final
 
 from streams.agents.candidate import Beside, Candidate, Tried
 from streams.agents.judge import Judge
-from streams.agents.policies import Policies, marked
+from streams.agents.policies import Policies
 from streams.engine.state import State
 from streams.engine.step import Outcome, step
 from streams.errors import GoawayError, InvalidValueError
@@ -16,6 +16,7 @@ from streams.model.client import ClientPrefixes
 from streams.model.deadletter import DeadLetter, dead_letter
 from streams.model.decision import Decision
 from streams.model.event import FUTURE_US, Event
+from streams.model.marker import marked
 from streams.model.standing import PolicyIndex
 from streams.topics import EVENTS
 from streams.wire.frames import belongs, decode_frame, encode, salvage_frame

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from streams.errors import UnavailableError
-from streams.model.client import Client
-from streams.model.decision import NOWHERE
 from streams.model.event import Event
 from streams.model.instant import Instant, rfc3339
+from streams.model.marker import change_named, marker
 from streams.model.standing import PolicyIndex
 from streams.replay.order import Batch, Batches
 
@@ -81,12 +80,13 @@ class AsWas:
 
     def after(self, marker: Event) -> PolicyIndex | None:
         """The policy that this marker puts in force; None where a later one is in force already."""
-        number, _, rest = marker.detail.partition(" ")
-        if not (number.isascii() and number.isdigit()):
+        named = change_named(marker.detail)
+        if named is None:
             return None
-        place = self._made(int(number), rest.partition(" ")[2], marker.at)
-        if place is None and int(number) > self.number:
-            self.at(int(number), version=rest.partition(" ")[2])  # says that it is not recorded
+        number, version = named
+        place = self._made(number, version, marker.at)
+        if place is None and number > self.number:
+            self.at(number, version=version)  # says that it is not recorded
         if place is None or place <= self._place:
             return None
         change = self._changes[place - 1]
@@ -103,7 +103,8 @@ class AsWas:
                     continue
                 if place < len(self._times) and event.at >= self._times[place]:
                     place = bisect_right(self._times, event.at)
-                    items.append(_marker(self._changes[place - 1], event.at))
+                    change = self._changes[place - 1]
+                    items.append(marker(0, change.number, 0, change.version, event.at))
                 items.append(event)
             yield Batch(items, batch.upto)
 
@@ -130,16 +131,3 @@ class AsWas:
                 )
             self._known[name] = index
         return self._known[name]
-
-
-def _marker(change: KnownChange, at: Instant) -> Event:
-    return Event(
-        id=f"policy/{change.number}/{at}",
-        at=at,
-        kind="policy",
-        client=Client("policy"),
-        address=NOWHERE,
-        session="",
-        host="",
-        detail=f"{change.number} 0 {change.version}",
-    )

@@ -18,11 +18,12 @@ import msgspec
 from streams.model.instant import Instant
 from streams.ship.counts import ShipCounts
 from streams.ship.framing import Frame, FrameBuilder
-from streams.ship.identity import UNREADABLE_CONTENT, source_of
+from streams.ship.identity import UNREADABLE_CONTENT
 from streams.ship.intake import Intake, Letters
 from streams.ship.logfile import LogFile
 from streams.ship.position import Place
-from streams.ship.rotation import find_rest, next_after, rotated_before, with_done
+from streams.ship.rotation import next_after
+from streams.ship.succession import beginning, ended, moved, passed_over, rest_of
 from streams.wire.postfix import LogParser
 
 SETTLE_S: Final = 0.25
@@ -100,8 +101,8 @@ class FollowedLog:
         if file is None or intake is None or place is None:
             return place
         intake.frames.flush()
-        moved = _moved(place, intake, file.modified_ns)
-        self._place = msgspec.structs.replace(moved, device=file.device, inode=file.inode)
+        read = moved(place, intake, file.modified_ns)
+        self._place = msgspec.structs.replace(read, device=file.device, inode=file.inode)
         return self._place
 
     @property
@@ -138,9 +139,8 @@ class FollowedLog:
             return False
 
     def _open_rest(self, place: Place) -> bool:
-        rest = find_rest(place)
-        file = LogFile.open(rest, place.position) if rest else None
-        if file is None or file.head != place.head:
+        file = rest_of(place, place.position)
+        if file is None:
             _log.error(
                 "%s: the file that was read up to byte %d is gone or was truncated, and no rotated copy "
                 "is in %s; what was written to it after that byte is not shipped",
@@ -148,7 +148,7 @@ class FollowedLog:
                 place.position,
                 self.path.parent,
             )
-            self._place = _ended(place)
+            self._place = ended(place)
             return True
         if file.path != self.path:
             _log.info("%s goes on in %s, from byte %d", self.path, file.path.name, place.position)
@@ -161,24 +161,7 @@ class FollowedLog:
             if not path.exists():
                 self._say_once("missing", f"{path} is not there; waiting for it")
             return False
-        same = before is not None and before.fingerprint == file.head.fingerprint
-        generation = before.generation + 1 if before and same else 0
-        self._begin(
-            file,
-            Place(
-                path=str(self.path),
-                source=source_of(str(self.path), file.head.fingerprint, generation),
-                device=file.device,
-                inode=file.inode,
-                generation=generation,
-                fingerprint=file.head.fingerprint,
-                head_length=file.head.length,
-                position=0,
-                modified_ns=file.modified_ns,
-                done=with_done(before.done, before.fingerprint) if before else rotated_before(self.path),
-                parser=before.parser if before else {},
-            ),
-        )
+        self._begin(file, beginning(self.path, file, before))
         return True
 
     def _begin(self, file: LogFile, place: Place) -> None:
@@ -208,7 +191,7 @@ class FollowedLog:
         except OSError:
             return False  # renamed, its successor not made yet; its writer may still write
         if (status.st_dev, status.st_ino) == (file.device, file.inode) or (
-            status.st_size == 0 and not self._passed_over(file)
+            status.st_size == 0 and (self._place is None or not passed_over(self._place, file.modified_ns))
         ):
             self._other_since = None
             return False
@@ -221,14 +204,6 @@ class FollowedLog:
         self._end(now)
         return True
 
-    def _passed_over(self, file: LogFile) -> bool:
-        """Whether a rotated file lies between this one and the one that has the path now."""
-        place = self._place
-        return (
-            place is not None
-            and next_after(msgspec.structs.replace(place, modified_ns=file.modified_ns)) is not None
-        )
-
     def _replaced(self, file: LogFile, intake: Intake, now: float) -> None:
         """Truncated, or written anew, in place: a rotated copy may hold what was not read yet."""
         intake.frames.flush()
@@ -237,10 +212,9 @@ class FollowedLog:
         self._file = None
         if place is None:
             return
-        self._place = place = _moved(place, intake, place.modified_ns)
-        rest = find_rest(place)
-        copy = LogFile.open(rest, read) if rest and rest != self.path else None
-        if copy is not None and copy.head == place.head:
+        self._place = place = moved(place, intake, place.modified_ns)
+        copy = rest_of(place, read, besides=self.path)
+        if copy is not None:
             _log.info("%s was truncated; its rest is read from %s", self.path, copy.path.name)
             self._file = copy
             return
@@ -257,7 +231,7 @@ class FollowedLog:
         if intake is not None and place is not None:
             intake.finish(now)
             intake.frames.flush()
-            self._place = _ended(_moved(place, intake, file.modified_ns if file else place.modified_ns))
+            self._place = ended(moved(place, intake, file.modified_ns if file else place.modified_ns))
         self.close()
         self._next_look = 0.0
 
@@ -265,14 +239,3 @@ class FollowedLog:
         if about not in self._said:
             self._said.add(about)
             _log.warning("%s", text)
-
-
-def _moved(place: Place, intake: Intake, modified_ns: int) -> Place:
-    """The same file, further on."""
-    return msgspec.structs.replace(
-        place, position=intake.position, parser=intake.parser.snapshot(), modified_ns=modified_ns
-    )
-
-
-def _ended(place: Place) -> Place:
-    return msgspec.structs.replace(place, ended=True)

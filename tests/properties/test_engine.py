@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from streams.agents.ledger import Ledger
-from streams.agents.policies import marker
 from streams.engine.rules import RULES as LIMITS
 from streams.engine.state import State
 from streams.engine.step import Outcome, step
@@ -15,6 +14,7 @@ from streams.model.client import parse_network
 from streams.model.decision import Decision, LimitWarning
 from streams.model.event import Event
 from streams.model.instant import Instant
+from streams.model.marker import marker
 from streams.model.modules import VIOLATIONS
 from streams.model.policy import MODULE_OF, MODULES, Exemption, Module, Policy, Suspension
 from streams.model.standing import PolicyIndex

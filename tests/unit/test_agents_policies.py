@@ -4,12 +4,13 @@ import msgspec
 import pytest
 
 from streams.agents.ledger import MARKER_WAIT_S, Ledger
-from streams.agents.policies import Policies, marked, marker
+from streams.agents.policies import Policies
 from streams.errors import UnavailableError
 from streams.model.client import Address, Client
 from streams.model.decision import Decision
 from streams.model.event import Event, EventKind
 from streams.model.instant import MICROSECONDS, Instant
+from streams.model.marker import marker
 from streams.model.policy import Limits, Policy
 from streams.model.standing import PolicyIndex
 from streams.policy_follower import PolicyFollower
@@ -63,25 +64,6 @@ def rules(it: Ledger, offset: int, *events: Event) -> list[tuple[int, int]]:
     """(count, limit) of each decision of the frame."""
     found = it.process(offset, encode_frame(events), record_us=NEVER).outcomes
     return [(d.evidence.count, d.evidence.limit) for d in found if isinstance(d, Decision)]
-
-
-def test_a_marker_is_no_clients_doing_and_its_id_is_derived() -> None:
-    made = marker(3, 7, 6, "abcdef012345", START)
-    assert (made.kind, made.detail, made.client, made.address) == (
-        "policy",
-        "7 6 abcdef012345",
-        "policy",
-        "::",
-    )
-    assert made == marker(3, 7, 6, "abcdef012345", START)
-    assert len({made.id, marker(4, 7, 6, "a", START).id, marker(3, 8, 6, "a", START).id}) == 3
-    assert marked(made) == 7
-
-
-@pytest.mark.parametrize("detail", ["", " 7", "-1 0 x", "x 1 2", "7.5", "٧ 6 x", "7,6", "9" * 5000])
-def test_what_names_no_number_is_an_error(detail: str) -> None:
-    with pytest.raises(ValueError):
-        marked(mark(1, detail=detail))
 
 
 def test_a_fixed_policy_is_the_same_whatever_is_asked() -> None:

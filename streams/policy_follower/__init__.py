@@ -9,31 +9,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final, Literal
-
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+from typing import Any
 
 from streams.config import KafkaSettings
 from streams.errors import GoawayError, UnavailableError
-from streams.kafka import onlooker
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
+from streams.policy_follower.reading import LOOK_S, Reading, ReadingState
 from streams.topics import POLICY
 from streams.wire.policy_entries import Entries
 from streams.wire.policy_history import PolicyHistory
 from streams.wire.policy_log import CHANGE_HEADER, Change, PolicyLog, decode_number
-
-FollowerState = Literal["starting", "connected", "away", "no topic"]
-
-FETCH_WAIT_MS: Final = 10
-"""Longest time a broker may sit on a fetch: bounds what a change waits for on brokers that only look for news
-when the time is up."""
-POLL_S: Final = 0.1
-LOOK_S: Final = 1.0
-"""Pause between looks at a Kafka that is away, or at a topic that is missing."""
-_GONE: Final = frozenset(
-    (KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART)
-)
 
 _log = logging.getLogger(__name__)
 
@@ -57,37 +43,30 @@ class PolicyFollower:
 
         Of another topic than the policy's, only what concerns it alone is said.
         """
-        self.state: FollowerState = "starting"
         self.caught_up = False
         """Whether everything that lay there at the start, or at a broker's return, was read."""
         self.trouble = ""
         """Why the latest change could not be taken over; empty where it was."""
         self._settings = settings
         self._topic = topic
-        self._of_kafka = logging.WARNING if topic == POLICY else logging.DEBUG
-        """Level of what the follower of the policy says too."""
         self._on_change = on_change
         index = PolicyIndex(base)
         self._current = (0, index)
         self._history = PolicyHistory(index)
         self._log = PolicyLog()
         self._news = threading.Condition()
-        self._cluster = ""
-        """Kafka's own name. Another one is another log: a broker in memory that came back empty."""
         self._renewed = False
-        self._assigned = False
-        self._look_at = 0.0
-        self._why = ""
+        """Whether the log is another one than that of the policy in force."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=topic, daemon=True)
-        self._consumer = onlooker(
-            settings,
-            "goaway-policy",
-            wait_ms=FETCH_WAIT_MS,
-            auto_offset_reset="earliest",
-            fetch_error_backoff_ms=100,
-            error_cb=self._on_error,
+        self._reading = Reading(
+            settings, topic, on_beginning=self._begin, version=lambda: self._current[1].version
         )
+
+    @property
+    def state(self) -> ReadingState:
+        """How it stands with Kafka."""
+        return self._reading.state
 
     @property
     def current(self) -> tuple[int, PolicyIndex]:
@@ -98,8 +77,7 @@ class PolicyFollower:
         """The policy as this change left it, waited for where it was not seen yet.
 
         0 is the base, where nothing was forgotten since; what is no longer remembered is answered by the
-        earliest policy that is. A change that
-        does not appear in time is an `UnavailableError`.
+        earliest policy that is. A change that does not appear in time is an `UnavailableError`.
         """
         deadline = time.monotonic() + timeout_s
         with self._news:
@@ -152,26 +130,28 @@ class PolicyFollower:
             except Exception:
                 # the policy in force must outlive whatever this was
                 _log.exception("following %s failed; trying again in %g s", self._topic, LOOK_S)
-                self._assigned = False
+                self._reading.begin_again()
                 self._stop.wait(LOOK_S)
-        self._consumer.close()
+        self._reading.close()
 
     def _follow(self) -> None:
         while not self._stop.is_set():
-            if not self._assigned or self.state != "connected":
-                self._look()
-            record = self._consumer.poll(POLL_S)
+            record = self._reading.next()
             if record is None:
                 continue
-            error = record.error()
-            if error is None:
+            if record.error() is None:
                 self._take(record)
-            elif error.code() == KafkaError._PARTITION_EOF:
-                self._reached_end()
-            elif error.code() in _GONE:
-                self._no_topic()
             else:
-                _log.warning("Kafka at %s: %s", self._settings.bootstrap, error.str())
+                self._reached_end()
+
+    def _begin(self, renewed: bool) -> None:
+        """Read from the beginning: a log of its own, with numbers of its own."""
+        self._log = PolicyLog()
+        with self._news:
+            self.caught_up = False
+            if renewed:
+                self._renewed = True
+                self._history = PolicyHistory(self._current[1])
 
     def _take(self, record: Any) -> None:
         number = decode_number(dict(record.headers() or ()).get(CHANGE_HEADER))
@@ -210,65 +190,3 @@ class PolicyFollower:
             _log.info("change %d by %s: %s", number, ascii(change.who)[1:-1], ascii(change.what)[1:-1][:200])
         if self._on_change is not None:
             self._on_change(number, index)
-
-    def _look(self) -> None:
-        """See whether Kafka answers and the topic is there; read it from its start where it is a new one."""
-        if time.monotonic() < self._look_at:
-            return
-        self._look_at = time.monotonic() + LOOK_S
-        try:
-            cluster = self._consumer.list_topics(self._topic, timeout=LOOK_S)
-        except KafkaException as error:
-            self._away(error.args[0].str())
-            return
-        found = cluster.topics[self._topic]
-        if found.error is not None or not found.partitions:
-            self._no_topic()
-            return
-        if self.state != "connected":
-            _log.info("connected to Kafka at %s, following %s", self._settings.bootstrap, self._topic)
-            self.state = "connected"
-        name = cluster.cluster_id or ""
-        if name != self._cluster or not self._assigned:
-            self._begin(name)
-
-    def _begin(self, cluster: str) -> None:
-        """Read from the beginning: a log of its own, with numbers of its own."""
-        self._log = PolicyLog()
-        with self._news:
-            self.caught_up = False
-            if cluster != self._cluster:
-                self._renewed = True
-                self._history = PolicyHistory(self._current[1])
-        self._cluster = cluster
-        self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
-        self._assigned = True
-
-    def _no_topic(self) -> None:
-        if self.state != "no topic":
-            _log.log(
-                self._of_kafka,
-                "Kafka at %s has no topic %s: policy %s stays in force. Try: goaway topics create",
-                self._settings.bootstrap,
-                self._topic,
-                self._current[1].version,
-            )
-        self.state = "no topic"
-        self._assigned, self._cluster = False, ""
-
-    def _away(self, why: str) -> None:
-        if self.state != "away":
-            _log.log(
-                self._of_kafka,
-                "Kafka at %s does not answer (%s): policy %s stays in force",
-                self._settings.bootstrap,
-                ascii(why)[1:-1][:200],
-                self._current[1].version,
-            )
-        self.state = "away"
-
-    def _on_error(self, error: KafkaError) -> None:
-        if error.code() != KafkaError._ALL_BROKERS_DOWN:
-            self._why = error.str()
-            return
-        self._away(self._why or error.str())
