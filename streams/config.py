@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from streams.errors import SettingsError
+from streams.errors import SettingsError, UnavailableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,8 @@ class KafkaSettings:
     user: str = ""
     password: str = field(default="", repr=False)
     ca: str = ""
+    looked_for: str = field(default="", compare=False)
+    """The folder on which no `goaway up` runs that would have named the address; empty where it was named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class ClickHouseSettings:
     database: str = "goaway"
     tls: bool = False
     ca: str = ""
+    looked_for: str = field(default="", compare=False)
+    """As of `KafkaSettings`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,17 @@ class Settings:
     data: str = ""
     notify_urls: str = field(default="", repr=False)
     storing: StoringSettings = StoringSettings()
+
+
+def not_answering(place: str, why: str, looked_for: str) -> UnavailableError:
+    """The error for a service that does not answer; `looked_for` is that of its settings."""
+    what = f"{place} does not answer ({why})"
+    if not looked_for:
+        return UnavailableError(what, try_next="goaway doctor")
+    return UnavailableError(
+        f"{what}, and no goaway up runs on {looked_for}",
+        try_next="--data DIR, the folder of one that runs, or goaway doctor",
+    )
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:

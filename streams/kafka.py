@@ -7,7 +7,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from streams.config import KafkaSettings
+from streams.config import KafkaSettings, not_answering
 from streams.errors import SettingsError, UnavailableError
 from streams.topics import DEFAULT_PARTITIONS, EVENTS, TOPICS
 
@@ -52,9 +52,7 @@ def client_config(settings: KafkaSettings, **extra: object) -> dict[str, Any]:
 
 def unavailable(settings: KafkaSettings, error: object) -> UnavailableError:
     """The error for a Kafka that does not answer, without its secrets."""
-    return UnavailableError(
-        f"Kafka at {settings.bootstrap} does not answer ({error})", try_next="goaway doctor"
-    )
+    return not_answering(f"Kafka at {settings.bootstrap}", str(error), settings.looked_for)
 
 
 def onlooker(settings: KafkaSettings, name: str, *, wait_ms: int, **extra: object) -> Consumer:

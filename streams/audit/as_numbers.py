@@ -1,15 +1,15 @@
 """Statistics by autonomous system, with a local list of prefixes: CSV of `prefix,as,name`."""
 
 import csv
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from streams.audit.clickhouse import ClickHouse
+from streams.audit.counting import Source, Whose
 from streams.audit.grouping import Grouping, network_of
-from streams.audit.peaks import peaks
-from streams.audit.stats import PEAK_CONNECTIONS, Row, Source, Stats, Whose, groups_of, rank, summed, whole
+from streams.audit.peaks import Peak, known, peaks
+from streams.audit.stats import PEAK_CONNECTIONS, Row, Stats, groups_of, rank, summed, whole
 from streams.errors import InvalidValueError, UnavailableError, UsageError
 from streams.model.client import Address, parse_network
 from streams.model.standing import PrefixMap
@@ -54,8 +54,9 @@ def read_as_database(file: Path) -> AsDatabase:
                     if not digits.isdigit():
                         raise InvalidValueError(f"{row[1][:32]!r} is no AS number")
                 except (InvalidValueError, IndexError) as error:
+                    wrong = error.what if isinstance(error, InvalidValueError) else "has no AS number"
                     raise UsageError(
-                        f"{file}: line {number}: {error}",
+                        f"{file}: line {number}: {wrong}",
                         try_next="prefix,as,name as 192.0.2.0/24,64496,Example",
                     ) from error
                 name = row[2].strip()[:80] if len(row) > 2 else ""
@@ -86,17 +87,16 @@ def stats_by_as(
     rows = [summed(name, group) for name, group in members.items()]
     rows.sort(key=lambda row: rank(row, sort))
     shown = rows[:limit]
-    found: dict[str, int | None] = {}
     if sum(row.counts["connections"] for row in shown) <= PEAK_CONNECTIONS:
         groups = {row.name: [it.name for it in members[row.name]] for row in shown}
         found = _peaks(clickhouse, source, groups, v4, v6)
-    shown = [replace(row, peak=found.get(row.name)) for row in shown]
+        shown = [replace(row, peak=known(found.get(row.name), row.counts["connections"])) for row in shown]
     return Stats(tuple(shown), whole(clickhouse, source, rows), len(rows))
 
 
 def _peaks(
     clickhouse: ClickHouse, source: Source, groups: dict[str, list[str]], v4: int, v6: int
-) -> dict[str, int | None]:
+) -> dict[str, Peak]:
     networks: list[str] = []
     names: list[str] = []
     for name, group in groups.items():
@@ -107,11 +107,6 @@ def _peaks(
         return {}
     sql = f"transform({network_of('t.client', v4, v6)}, %(networks)s, %(as_names)s, '')"
     parameters = {**source.parameters, "networks": networks, "as_names": names}
-    found = peaks(
+    return peaks(
         clickhouse, source.grouping, parameters, source.condition, names=sorted(set(names)), name=sql
     )
-    return {name: found.get(name, 0) for name in _seen(names)}
-
-
-def _seen(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))

@@ -10,7 +10,7 @@ from typing import Any, Final
 from clickhouse_driver import Client
 from clickhouse_driver import errors as driver
 
-from streams.config import ClickHouseSettings
+from streams.config import ClickHouseSettings, not_answering
 from streams.errors import GoawayError, UnavailableError
 from streams.model.instant import Instant
 
@@ -163,9 +163,7 @@ class ClickHouse:
             said = str(getattr(error, "message", "") or error).partition("\n")[0][:200]
             kind = type(error).__name__
             if isinstance(error, (driver.Error, OSError, EOFError)):
-                return UnavailableError(
-                    f"{self.place} does not answer ({kind}: {said})", try_next="goaway doctor"
-                )
+                return not_answering(self.place, f"{kind}: {said}", self._settings.looked_for)
             return StorageError(f"{self.place} was sent what it cannot take ({kind}: {said})")
         code = int(error.code or 0)
         said = str(error.message).partition("Stack trace")[0].strip()[:300]

@@ -1,6 +1,5 @@
-"""Hits of a search: their short ids, their order, and what a refusal's text says of who refused."""
+"""Hits of a search: their short ids, their order, and the block that stood when the MTA refused."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -9,57 +8,17 @@ from streams.errors import InvalidValueError
 from streams.model.decision import Decision, derived_id
 from streams.model.event import Event
 from streams.model.instant import Instant
-from streams.model.policy import Replies
+from streams.wire.postfix.ours import MAX_OURS, OPENING, is_ours
 
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
-SPOKEN: Final[dict[str, tuple[str, ...]]] = {
-    trigger: tuple(f"{Replies().opening}: {getattr(Replies(), name)}" for name in names)
-    for trigger, names in {
-        "rate": ("rate",),
-        "reputation": ("reputation",),
-        "greylist": ("greylist", "greylisted"),
-        "protocol": ("protocol",),
-        "blocklist": ("blocklist",),
-    }.items()
-}
-"""Trigger → how our refusals by it begin in the MTA's log, unless `[replies]` says otherwise."""
-
-_OPENING: Final = f"{Replies().opening}: "
-OURS: Final = f"([0-9]{{3}}[ -])?([0-9][.][0-9]+[.][0-9]+ )?(<.*>: [A-Za-z -]+ rejected: )?{_OPENING}"
-"""How the text of our refusals begins: `551 5.7.1 <unknown[192.0.2.7]>: Client host rejected: Go away: `, or
-without what Postfix says before our words. `<…>` may be the client's words, and so may hold all of this."""
-NOT_OURS: Final = f"{_OPENING}.*>: | proto=.*{_OPENING}|> sasl_.*{_OPENING}"
-"""Our opening before Postfix's own words; or marks of its line before our opening, which only a client writes
-there, and by which the line may have been taken apart in the wrong place."""
-MAX_OURS: Final = 510
-"""Postfix cuts a reply to so many bytes: at that length it may end in the client's words. An address or HELO
-name of that length may have been cut too."""
-_OURS: Final = re.compile(OURS, re.DOTALL)
-_NOT_OURS: Final = re.compile(NOT_OURS, re.DOTALL)
 
 
-def is_ours(event: Event) -> bool:
-    """Whether the MTA refused by our answer, as its text shows (the policy's default opening).
-
-    The client's words stand in that text too, in `<…>`: only what is behind the last `>: ` counts. They stand
-    in the line twice. So where they hold what ends the text, they are once more in HELO, sender or recipient:
-    whoever writes our opening there is not believed. As `trigger` of `events` (sql/0012).
-    """
-    detail, written = event.detail, (event.helo, event.sender, event.recipient)
-    return (
-        event.code >= 400
-        and _OURS.match(detail) is not None
-        and _NOT_OURS.search(detail) is None
-        and all(len(it.encode("utf-8", "surrogatepass")) < MAX_OURS for it in (detail, *written))
-        and not any(Replies().opening in it for it in written)
-    )
-
-
-def spoken_by(event: Event) -> str:
-    """The trigger whose reason this refusal gives: `other` for none of those, empty where it is not ours."""
-    if not is_ours(event):
-        return ""
-    return next((it for it, texts in SPOKEN.items() if any(text in event.detail for text in texts)), "other")
+def cannot_be_told(event: Event) -> bool:
+    """Whether a refusal may be ours although `is_ours` does not believe it: our opening is in it, where the
+    client may have put it; or the text was cut."""
+    written = (event.detail, event.helo, event.sender, event.recipient)
+    cut = any(len(it.encode("utf-8", "surrogatepass")) >= MAX_OURS for it in written)
+    return event.code >= 400 and not is_ours(event) and (cut or OPENING in event.detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +107,7 @@ def block_at(decisions: Sequence[Decision], event: Event) -> Decision | None:
         and (it.until is None or event.at < it.until)
         and (it.action == "defer") == deferred
     ]
-    said = event.detail.partition(_OPENING)[2]
-    named = [it for it in stood if it.reason and said.startswith(it.reason)]
+    said = event.detail.partition(OPENING)[2]
+    opening = [it for it in stood if it.reason and said.startswith(it.reason)]
+    named = opening or [it for it in stood if it.reason and it.reason in event.detail]
     return next(iter(named or stood), None)

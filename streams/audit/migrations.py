@@ -16,10 +16,21 @@ from streams.resources import sql_folder
 
 _NAME: Final = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
 
+_NO_WORDS: Final = re.compile(
+    r"""'(?:[^'\\]|\\.)*' | "(?:[^"\\]|\\.)*" | `(?:[^`\\]|\\.)*` | (?P<heredoc>\$\w*\$).*?(?P=heredoc)
+    | /\*.*?\*/ | --[^\n]* | \#[ !][^\n]*""",
+    re.DOTALL | re.VERBOSE,
+)
+"""Texts, quoted names and comments: the words in them do nothing."""
+
 _LOSES: Final = re.compile(
-    r"^\s*(DROP\s+(DATABASE|TABLE|DICTIONARY)|TRUNCATE|DELETE|REPLACE|EXCHANGE|CREATE OR REPLACE)\b"
-    r"|\b(DROP|CLEAR|DETACH|MODIFY|REPLACE|MOVE)\s+(COLUMN|PARTITION|PART|TTL)\b|^\s*(DELETE|UPDATE)\s",
-    re.IGNORECASE | re.MULTILINE,
+    r"""\b DROP \s (DATABASE|TABLE|TEMPORARY|DICTIONARY|COLUMN|PARTITION|PART|DETACHED) \b
+    | \b DETACH \s (DATABASE|TABLE|DICTIONARY|PARTITION|PART) \b
+    | \b (CLEAR|MODIFY|ALTER|REPLACE|MOVE|MATERIALIZE) \s (COLUMN|PARTITION|PART|TTL) \b
+    | (?:^|;\s?) (TRUNCATE|DELETE|UPDATE|REPLACE|EXCHANGE|CREATE \s OR \s REPLACE) \b
+    | (?:^|;\s?) ALTER \b .* \b (DELETE|UPDATE) \b
+    | (?:^|;\s?) OPTIMIZE \b .* \b (DEDUPLICATE|CLEANUP) \b""",
+    re.IGNORECASE | re.VERBOSE,
 )
 """What takes rows or values away, or may: a column of another type holds other values. Dropping a view or an
 index loses nothing that cannot be made again."""
@@ -66,7 +77,13 @@ class Migration:
     @property
     def losing(self) -> list[str]:
         """Its statements that take away what is stored."""
-        return [statement for statement in self.statements if _LOSES.search(statement)]
+        return [statement for statement in self.statements if _LOSES.search(_words(statement))]
+
+
+def _words(statement: str) -> str:
+    """The statement in one line, with a blank where a comment was and `?` for what is quoted."""
+    bare = _NO_WORDS.sub(lambda found: " " if found[0].startswith(("/*", "--", "#")) else " ? ", statement)
+    return " ".join(bare.split())
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from streams.audit.clickhouse import ClickHouse
+from streams.audit.counting import COUNTERS
 from streams.audit.proposals import Thresholds
-from streams.audit.stats import COUNTERS, Row, row_of
+from streams.audit.stats import Row, row_of
 
 TOP: Final = 15
 REFUSED: Final = 20
@@ -20,16 +21,19 @@ _PASS: Final = f"""
 SELECT
     groupArraySortedIf({TOP})((-c, client), c > 0),
     groupArraySortedIf({REFUSED})((-r, client), r > 0),
-    groupArraySortedIf({CANDIDATES})((-c, client), c >= if(m > 0, %(exempt_from)s, %(block_from)s)),
+    groupArraySortedIf({CANDIDATES})((-c, client),
+        c >= multiIf(m = 0, %(block_from)s, trouble > m, %(least)s, %(exempt_from)s)),
     groupArraySortedIf({COMPARED})((-abs(c / %(days)s - b / %(before_days)s), client),
         greatest(c, b) >= %(least)s AND greatest(c / %(days)s, b / %(before_days)s)
             >= {_FACTOR} * least(c / %(days)s, b / %(before_days)s))
 FROM (
     SELECT client,
         toInt64(sumIf(connections, now)) AS c, toInt64(sumIf(connections, NOT now)) AS b,
-        sumIf(messages, now) AS m, toInt64(sumIf(refusals, now)) AS r
+        toInt64(sumIf(messages, now)) AS m, toInt64(sumIf(refusals, now)) AS r,
+        r - toInt64(sumIf(go_aways, now)) + toInt64(sumIf(violations + login_failures, now)) AS trouble
     FROM (
-        SELECT client, connections, messages, refusals, {_MONTH} AS now FROM clients_by_month
+        SELECT client, connections, messages, refusals, go_aways, violations, login_failures, {_MONTH} AS now
+        FROM clients_by_month
         WHERE period >= fromUnixTimestamp64Micro(%(before)s, 'UTC')
           AND period <= fromUnixTimestamp64Micro(%(start)s, 'UTC') {{busy}}
     ) AS t

@@ -4,10 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from streams.audit.clickhouse import ClickHouse
-from streams.audit.facts import Facts, Rhythm
+from streams.audit.facts import Counted, Facts, Reasons, Rhythm
 from streams.audit.grouping import network_of, within_sql
 from streams.audit.stats import Row
 from streams.model.client import parse_network
+from streams.model.instant import as_datetime
 
 _READ: Final = 200_000
 """About so many events are read for one answer at most: of busier clients, the last part of the month."""
@@ -31,16 +32,18 @@ WHERE {_WITHIN.format(at="at")} AND client IN %(clients)s AND kind = 'disconnect
 GROUP BY client, detail ORDER BY sessions DESC, detail LIMIT 50 BY client
 """  # noqa: S608
 _REASONS: Final = f"""
-SELECT client, if(said = 0, text, substring(concat(toString(said), ' ', replaceRegexpAll(
-    replaceRegexpAll(text, '<[^>]*>:? ?', ''), '^[0-9]{{3}} ', '')), 1, 120)) AS reason, sum(each) AS times
+SELECT client, said > 0 AS is_refusal, if(said = 0, text, substring(concat(toString(said), ' ',
+    replaceRegexpAll(replaceRegexpAll(text, '<[^>]*>:? ?', ''), '^[0-9]{{3}} ', '')), 1, 120)) AS reason,
+    sum(each) AS times,
+    substring(argMax(name, each), 1, 100)
 FROM (
     SELECT client, if(kind = 'violation', 0, code) AS said, if(kind = 'violation', violation, detail) AS text,
-        count() AS each
+        count() AS each, argMaxIf(helo, at, helo != '') AS name
     FROM events
     WHERE {_WITHIN.format(at="at")} AND client IN %(clients)s AND (code >= 400 OR kind = 'violation')
     GROUP BY client, said, text
 )
-GROUP BY client, reason ORDER BY times DESC, reason LIMIT 5 BY client
+GROUP BY client, is_refusal, reason ORDER BY times DESC, reason LIMIT 5 BY client, is_refusal
 """  # noqa: S608
 """Equal texts are put together before they are cut, of which there may be 200 000."""
 _BLOCKS: Final = """
@@ -55,10 +58,15 @@ WHERE period = fromUnixTimestamp64Micro(%(start)s, 'UTC') AND client IN %(client
 GROUP BY client
 """
 _DELIVERED: Final = """
-SELECT {network} AS network, sum(t.messages) FROM clients_by_month AS t WHERE {among} GROUP BY network
-HAVING network IN %(networks)s
+SELECT {network} AS network, sum(t.messages) FROM clients_by_month AS t WHERE t.messages > 0 AND {among}
+GROUP BY network HAVING network IN %(networks)s
 """
-
+"""That a row has messages is cheaper to see than whose it is: five times as fast."""
+_STORED: Final = """
+SELECT count(), toUnixTimestamp64Micro(min(at)) FROM events WHERE _partition_id = %(month)s
+"""
+"""Answered from what ClickHouse knows of each part, which is of one month: no row is read. Our own marks
+count as well."""
 _ELSEWHERE: Final = """
 SELECT client, sum(messages), formatDateTime(max(period), '%%Y-%%m', 'UTC') FROM clients_by_month
 WHERE period != fromUnixTimestamp64Micro(%(start)s, 'UTC')
@@ -71,15 +79,13 @@ _TROUBLES: Final = ("refusals", "violations", "login_failures")
 DETAILED: Final = 100
 """Clients of a list that are looked at closely."""
 
-Counted = tuple[tuple[str, int], ...]
-
 
 def facts_of(
     clickhouse: ClickHouse,
     start: int,
     end: int,
     rows: Sequence[Row],
-    reasons: Mapping[str, Counted],
+    reasons: Mapping[str, Reasons],
     names: Mapping[str, str],
 ) -> list[Facts]:
     """The facts of these clients. What is read from single events (rhythm, sessions) is of the last part of
@@ -112,7 +118,7 @@ def facts_of(
             ptr=names.get(row.name, ""),
             rhythm=rhythms.get(row.name),
             sessions=sessions.get(row.name, ()),
-            refused=reasons.get(row.name, ()),
+            reasons=reasons.get(row.name, Reasons()),
             blocks=blocks.get(row.name, 0),
             delivered=elsewhere.get(row.name, (0, ""))[0],
             delivered_last=elsewhere.get(row.name, (0, ""))[1],
@@ -121,11 +127,20 @@ def facts_of(
     ]
 
 
-def reasons_of(clickhouse: ClickHouse, start: int, end: int, rows: Sequence[Row]) -> dict[str, Counted]:
+def reasons_of(clickhouse: ClickHouse, start: int, end: int, rows: Sequence[Row]) -> dict[str, Reasons]:
     """Why these clients were refused, without the addresses in the texts; violations by their names."""
     if not rows:
         return {}
-    return _counted(clickhouse, _REASONS, _bounded(start, end, rows, "refusals", "violations"))
+    found: dict[str, Reasons] = {}
+    parameters = _bounded(start, end, rows, "refusals", "violations")
+    for client, is_refusal, text, count, helo in clickhouse.rows(_REASONS, parameters):
+        was, one = found.get(str(client), Reasons()), (str(text), int(count))
+        found[str(client)] = Reasons(
+            refused=(*was.refused, one) if is_refusal else was.refused,
+            violated=was.violated if is_refusal else (*was.violated, one),
+            helo=was.helo or str(helo),
+        )
+    return found
 
 
 def named(clickhouse: ClickHouse, start: int, clients: Collection[str]) -> dict[str, str]:
@@ -145,13 +160,22 @@ def _bounded(start: int, end: int, rows: Sequence[Row], *counters: str) -> dict[
     return {"start": int(start), "end": int(end), "clients": tuple(row.name for row in rows)}
 
 
-def messages_in(clickhouse: ClickHouse, networks: Sequence[str]) -> dict[str, int]:
-    """Network (/24, or /48 of IPv6) → messages from anybody in it, ever."""
+def messages_in(clickhouse: ClickHouse, networks: Sequence[str], month: int | None = None) -> dict[str, int]:
+    """Network (/24, or /48 of IPv6) → messages from anybody in it: in the month that begins then, or ever."""
     if not networks:
         return {}
     among = within_sql("t.client", list(map(parse_network, networks)))
+    if month is not None:
+        among += " AND t.period = fromUnixTimestamp64Micro(%(month)s, 'UTC')"
     query = _DELIVERED.format(network=network_of("t.client", 24, 48), among=among)
-    return {str(it): int(count) for it, count in clickhouse.rows(query, {"networks": tuple(networks)})}
+    found = clickhouse.rows(query, {"networks": tuple(networks), "month": month})
+    return dict.fromkeys(networks, 0) | {str(it): int(count) for it, count in found}
+
+
+def stored_of(clickhouse: ClickHouse, start: int) -> tuple[int, int]:
+    """How many events of the month that begins here are stored, and the instant of the first; none: 0, 0."""
+    [(count, first)] = clickhouse.rows(_STORED, {"month": f"{as_datetime(start):%Y%m}"})
+    return int(count), int(first) if count else 0
 
 
 def _elsewhere(clickhouse: ClickHouse, start: int, clients: tuple[str, ...]) -> dict[str, tuple[int, str]]:

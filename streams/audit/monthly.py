@@ -1,13 +1,14 @@
 """A month reviewed: what happened, who was refused and why, what changed, and what to do about it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.exemptions import stale
+from streams.audit.facts import Reasons
 from streams.audit.month_clients import choose, rows_of
-from streams.audit.month_facts import DETAILED, facts_of, messages_in, named, reasons_of
+from streams.audit.month_facts import DETAILED, facts_of, messages_in, named, reasons_of, stored_of
 from streams.audit.month_series import (
     Compared,
     Day,
@@ -19,17 +20,20 @@ from streams.audit.month_series import (
     rules_of,
     warnings_of,
 )
+from streams.audit.neighbours import beside_senders, crowded, to_look_around, together
 from streams.audit.policy_history import changes
-from streams.audit.proposals import Proposal, Thresholds, crowded, judge, period_around, together
+from streams.audit.proposals import Proposal, Thresholds, judge, period_around
 from streams.audit.stats import Row
 from streams.config import ClickHouseSettings
-from streams.model.instant import MICROSECONDS, Instant, as_datetime
+from streams.model.instant import MICROSECONDS, Instant, as_datetime, rfc3339
 from streams.model.standing import PolicyIndex
 from streams.wire.policy_entries import Entries, policy_of
 from streams.wire.policy_log import Change
 
 _DAY_US: Final = 86_400 * MICROSECONDS
 _CHANGES_READ: Final = 100_000
+_MISSING: Final = 0.01
+"""Events that may be missing before the month counts as incomplete: one that runs is stored as it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ def month(
         daily = days_of(clickhouse, start, end)
         seen = _span(daily)
         use_days = min(days or seen, days_in_month)
-        scaled = thresholds.scaled(max(1, use_days), days_in_month)
+        scaled = thresholds.scaled(use_days or days_in_month, days_in_month)
         before_start = _month_before(start)
         before_days = _span(days_of(clickhouse, before_start, start))
         index = PolicyIndex(policy_of(entries))
@@ -115,13 +119,19 @@ def month(
         reasons = reasons_of(clickhouse, start, end, list(close.values()))
         names = named(clickhouse, start, {*close, *chosen.top, *chosen.compared})
         facts = facts_of(clickhouse, start, end, candidates, reasons, names)
+        gone = _gone(clickhouse, start, daily, (*rows.values(), chosen.total))
         around = period_around(start, end, now)
-        proposals = judge(facts, index, scaled, at, name, period=around)
+        proposals = judge(facts, index, scaled, at, name, period=around, whole=not gone)
         proposals = together(proposals, messages_in(clickhouse, list(crowded(proposals))), index, name)
+        senders = messages_in(clickhouse, to_look_around(proposals), start)
+        proposals = beside_senders(proposals, senders)
         removals, remark = stale(clickhouse, index.policy.exemptions, at, thresholds.stale_days)
         top = [rows[client] for client in chosen.top]
         changed = compared(chosen.compared, rows, was, use_days, before_days)
-        remarks = _remarks(use_days, days_in_month, scaled, thresholds, remark, before_days, entries)
+        remarks = [
+            *([gone] if gone else []),
+            *_remarks(use_days, days_in_month, scaled, thresholds, remark, before_days, entries),
+        ]
         made = [it for it in changes(settings, limit=_CHANGES_READ, since=Instant(start)) if it.at < end]
         return Month(
             name=name,
@@ -139,7 +149,8 @@ def month(
             top=tuple(top),
             names=names,
             refused=tuple(
-                Refused(row, names.get(row.name, ""), reasons.get(row.name, ())) for row in refused
+                Refused(row, names.get(row.name, ""), reasons.get(row.name, Reasons()).refused)
+                for row in refused
             ),
             compared=tuple(changed),
             daily=tuple(daily),
@@ -169,6 +180,29 @@ def _span(daily: Sequence[Day]) -> int:
 def _month_before(start: int) -> int:
     last_day = as_datetime(start - _DAY_US)
     return start - last_day.day * _DAY_US
+
+
+def _gone(clickhouse: ClickHouse, start: int, daily: Sequence[Day], seen: Iterable[Row | None]) -> str:
+    """What to know where events of the month were counted and are no longer stored; empty: all are.
+
+    `seen`: what was counted of clients, and of all of them."""
+    counted = sum(day.events for day in daily)
+    first = min((row.first for row in seen if row is not None and row.first), default=None)
+    stored, oldest = stored_of(clickhouse, start)
+    if first is None or (stored and stored >= (1 - _MISSING) * counted and oldest <= first):
+        return ""
+    if not stored:
+        which = "no event of this month is stored any more"
+    elif oldest > first:
+        since = rfc3339(oldest)[:16].replace("T", " ")
+        which = f"events of this month are stored from {since} on only"
+    else:
+        which = "some events of this month are no longer stored"
+    known = "known of what is stored only" if stored else "not known"
+    return (
+        f"{which} (goaway db retention): rhythms, sessions and reasons are {known}, and nobody is proposed "
+        "for blocking for want of them"
+    )
 
 
 def _remarks(

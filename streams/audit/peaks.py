@@ -2,7 +2,7 @@
 disconnect of its session."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.grouping import Grouping
@@ -12,13 +12,13 @@ IDLE_S: Final = 1800
 """A connection whose end was not logged counts as open for so long (`session_idle_s`)."""
 
 _QUERY: Final = """
-SELECT {shown} AS shown_name, toUInt64(max(open)) AS peak FROM (
-    SELECT name, change_at, sum(change) OVER (PARTITION BY name ORDER BY change_at, change) AS open
+SELECT {shown} AS shown_name, toUInt64(max(open)) AS peak, toUInt64(sum(begins)) AS connections FROM (
+    SELECT name, change_at, begins, sum(change) OVER (PARTITION BY name ORDER BY change_at, change) AS open
     FROM (
-        SELECT name, pair.1 AS change_at, pair.2 AS change FROM (
+        SELECT name, pair.1 AS change_at, pair.2 AS change, pair.3 AS begins FROM (
             SELECT name, arrayJoin([
-                (greatest(opened, toInt64(%(start)s)), toInt64(1)),
-                (greatest(least(closed, opened + {idle}), opened + 1, toInt64(%(start)s) + 1), toInt64(-1))
+                (greatest(opened, toInt64(%(start)s)), toInt64(1), toUInt8(opened >= %(start)s)),
+                (greatest(least(closed, opened + {idle}), opened + 1, toInt64(%(start)s) + 1), toInt64(-1), 0)
             ]) AS pair
             FROM (
                 SELECT {name} AS name, t.kind AS kind, toUnixTimestamp64Micro(t.at) AS opened,
@@ -38,6 +38,22 @@ SELECT {shown} AS shown_name, toUInt64(max(open)) AS peak FROM (
 """
 
 
+class Peak(NamedTuple):
+    """What the stored events of a group say."""
+
+    open: int
+    """Most connections open at once."""
+    connections: int
+    """Connections opened within the period."""
+
+
+def known(found: Peak | None, connections: int) -> int | None:
+    """The peak of a group of so many connections; None where some of their events are not stored any more."""
+    if found is None:
+        return None if connections else 0
+    return found.open if found.connections >= connections else None
+
+
 def peaks(
     clickhouse: ClickHouse,
     grouping: Grouping | None,
@@ -47,7 +63,7 @@ def peaks(
     names: Sequence[str] | None = None,
     limit: int = 0,
     name: str = "",
-) -> dict[str, int]:
+) -> dict[str, Peak]:
     """Group → its peak in [start, end): of the groups named, or of the `limit` highest.
 
     `parameters` has `start` and `end`, and what `condition` (SQL over `t`) needs. Without a grouping all
@@ -73,4 +89,4 @@ def peaks(
         limit=f"LIMIT {limit:d}" if limit else "",
     )
     found = clickhouse.rows(query, {**parameters, "names": tuple(names or ("",))})
-    return {str(group): int(peak) for group, peak in found}
+    return {str(group): Peak(int(most), int(connections)) for group, most, connections in found}

@@ -4,14 +4,14 @@ Pure: facts in, proposals out. The facts are of clients that connected often (`m
 """
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from math import ceil
 from typing import Any, Final, Literal
 
-from streams.audit.facts import Facts, evidence, gap, times
+from streams.audit.facts import REGULAR_GAPS, Facts, Reasons, evidence, gap, times
 from streams.errors import InvalidValueError
 from streams.model.client import Address, parse_address, parse_network
 from streams.model.instant import as_datetime
@@ -24,8 +24,6 @@ _FLOOR: Final = 10
 """A threshold scaled to few days is never lower."""
 _FEW_HOURS: Final = 4
 """Who was there in fewer hours of the whole month came in a burst."""
-_TOGETHER: Final = 5
-"""So many clients of one network that are to be blocked, and nobody there delivers: block the network."""
 _BLOCK_FOR: Final = "90d"
 _LATELY: Final = "--last 60d"
 _THIS_HOST: Final = "this host itself (its own programs, or a proxy that hands on everybody's mail)"
@@ -60,6 +58,8 @@ class Proposal:
     evidence: dict[str, Any] = field(default_factory=dict)
     command: str = ""
     """What does it; empty where there is nothing to type."""
+    reasons: Reasons = field(default_factory=Reasons)
+    """What the client was told, and did wrong; of a network, all of its clients."""
 
 
 def period_around(start: int, end: int, now: int) -> str:
@@ -78,9 +78,11 @@ def judge(
     month: str,
     *,
     period: str = _LATELY,
+    whole: bool = True,
 ) -> list[Proposal]:
     """Proposals about clients, those that connect most first; none where the policy says already what would
-    be proposed. `period`: the flags by which `goaway stats` shows the month."""
+    be proposed. `period`: the flags by which `goaway stats` shows the month. `whole`: whether all events of
+    the month are stored; that they are not is no reason to block anybody."""
     found = []
     for it in sorted(facts, key=lambda it: (-it.connections, it.client)):
         try:
@@ -95,7 +97,7 @@ def judge(
         if exempt or standing.blocked(at) is not None:
             continue
         whose = _whose(address, standing)
-        proposal = _of(it, thresholds, month, own=bool(whose))
+        proposal = _of(it, thresholds, month, own=bool(whose), whole=whole)
         if proposal is None:
             continue
         if whose:
@@ -115,43 +117,95 @@ def _whose(address: Address, standing: Standing) -> str:
     return f"one of our own ({standing.network} is internal)" if standing.internal else ""
 
 
-def _of(it: Facts, thresholds: Thresholds, month: str, *, own: bool) -> Proposal | None:
-    counts = it.counts
-    if counts["messages"]:
-        if it.connections < thresholds.exempt_from:
-            return None
-        trouble = it.refused_by_mta + counts["violations"]
-        if trouble > counts["messages"]:
-            words = f"delivers, but {trouble} refusals and violations outweigh {counts['messages']} messages"
-            return _look(it, words)
-        if it.hours < _FEW_HOURS:
-            hours = "one hour" if it.hours == 1 else f"{it.hours} hours"
-            words = f"delivers, but all within {hours} of the month: a burst, not a standing partner"
-            return _look(it, words)
-        if it.rhythm is not None and it.rhythm.regular and not trouble:
-            words = f"a monitor that delivers too: connects every {gap(it.rhythm)}, is refused nothing"
-            return _exempt(it, words, month)
-        return _exempt(it, "delivers and connects often", month)
+def _of(it: Facts, thresholds: Thresholds, month: str, *, own: bool, whole: bool) -> Proposal | None:
+    if it.counts["messages"]:
+        return _of_sender(it, thresholds, month)
     if it.connections < thresholds.block_from:
         return None
-    if it.rhythm is not None and it.rhythm.regular and it.quiet:
-        clock = f"connects every {gap(it.rhythm)}"
-        words = f"a monitor: {clock}, says EHLO and QUIT, tries no mail, is refused nothing"
+    if it.rhythm is not None and it.rhythm.regular and it.harmless:
+        return _of_clock(it, month)
+    if why := _why_look(it, month, own=own, whole=whole):
+        return _look(it, why)
+    command = deny_command(it.client, it.connections, month)
+    return Proposal("block", it.client, _why_block(it), evidence(it), command, it.reasons)
+
+
+def _of_sender(it: Facts, thresholds: Thresholds, month: str) -> Proposal | None:
+    messages = it.counts["messages"]
+    if it.connections < min(thresholds.block_from, thresholds.exempt_from):
+        return None
+    if it.trouble > messages:
+        outweigh = "outweighs" if it.trouble == 1 else "outweigh"
+        return _look(it, f"delivers, but {_troubles(it)} {outweigh} {times(messages, 'message')}")
+    if it.connections < thresholds.exempt_from:
+        return None
+    if 0 < it.hours < _FEW_HOURS:
+        hours = "one hour" if it.hours == 1 else f"{it.hours} hours"
+        words = f"delivers, but all within {hours} of the month: a burst, not a standing partner"
+        return _look(it, words)
+    if it.rhythm is not None and it.rhythm.regular and not it.trouble:
+        words = f"a monitor that delivers too: connects every {gap(it.rhythm)}, is refused nothing"
         return _exempt(it, words, month)
+    return _exempt(it, "delivers and connects often", month)
+
+
+def _troubles(it: Facts) -> str:
+    counted = (
+        (it.refused_by_mta, "refusal"),
+        (it.counts["violations"], "protocol violation"),
+        (it.counts["login_failures"], "failed login"),
+    )
+    *some, last = [times(count, what) for count, what in counted if count]
+    return f"{', '.join(some)} and {last}" if some else last
+
+
+def _of_clock(it: Facts, month: str) -> Proposal:
+    """Of who connects by a clock, sends nothing, and does no harm."""
+    if it.quiet:
+        words = f"a monitor: connects every {gap(it.rhythm)}, says EHLO and QUIT, tries no mail"
+        return _exempt(it, f"{words}, is refused nothing", month)
+    known = sum(count for text, count in it.sessions if text)
+    how_many = "" if it.silent == known else f" in {it.silent} of {known} sessions"
+    return _look(it, f"probes the port every {gap(it.rhythm)} and says nothing{how_many}")
+
+
+def _why_look(it: Facts, month: str, *, own: bool, whole: bool) -> str:
+    """Why somebody who sends nothing is not to be blocked yet; empty: there is no reason not to."""
+    counts = it.counts
     if own:
-        return _look(it, "connects and sends no mail")
+        return "connects and sends no mail"
     if it.delivered:
-        words = "used to deliver" if it.delivered_last < month else "delivers in other months"
-        messages = f"{times(it.delivered, 'message')}, the last in {it.delivered_last}"
-        return _look(it, f"{words}: {messages}; none in this month")
+        last = it.delivered_last
+        words = "used to deliver" if last < month else "delivers in other months"
+        return f"{words}: {times(it.delivered, 'message')}, the last in {last}; none in this month"
     if counts["logins"]:
-        return _look(it, "signs in and sends no mail")
+        return "signs in and sends no mail"
     if counts["deferrals"] and counts["deferrals"] == counts["refusals"]:
-        return _look(it, "was greylisted and never came back in time: it may be honest")
-    return Proposal("block", it.client, _why_block(it), evidence(it), _deny(it.client, it.connections, month))
+        return "was greylisted and never came back in time: it may be honest"
+    if _deeds(it):
+        return ""
+    if it.unlogged and it.rhythm is not None and it.rhythm.regular:
+        return f"connects every {gap(it.rhythm)} and sends no mail; what it says is not logged"
+    if not _is_known(it, whole=whole):
+        return "connects and sends no mail; too little is stored of it to tell a monitor from a scanner"
+    return ""
+
+
+def _is_known(it: Facts, *, whole: bool) -> bool:
+    """Whether its connections are stored: all of them, or enough in a month of which everything is."""
+    stored = it.rhythm.gaps + 1 if it.rhythm is not None else 0
+    return stored >= it.connections or (whole and stored > REGULAR_GAPS)
 
 
 def _why_block(it: Facts) -> str:
+    regular = it.rhythm is not None and it.rhythm.regular
+    nothing = "says nothing" if it.silent and it.harmless else "tries no mail"
+    what = ", ".join(_deeds(it)) or (nothing if regular else f"{nothing}, at no regular time")
+    return f"connects and delivers nothing in this month: {what}"
+
+
+def _deeds(it: Facts) -> list[str]:
+    """What it did that speaks against it."""
     counts = it.counts
     done = []
     if counts["refusals"]:
@@ -163,79 +217,23 @@ def _why_block(it: Facts) -> str:
     if it.blocks:
         done.append(f"{times(it.blocks, 'block')} by Goaway")
     if it.tried_mail and not counts["refusals"]:
-        done.append(f"breaks off after MAIL in {it.tried_mail} sessions")
-    what = ", ".join(done) or "does nothing, at no regular time"
-    return f"connects and delivers nothing in this month: {what}"
+        done.append(f"breaks off after MAIL in {times(it.tried_mail, 'session')}")
+    elif counts["requests"] and not counts["refusals"]:
+        done.append(f"{times(counts['requests'], 'request')} to send, without a message")
+    return done
 
 
 def _look(it: Facts, why: str) -> Proposal:
-    return Proposal("look", it.client, why, evidence(it))
+    return Proposal("look", it.client, why, evidence(it), reasons=it.reasons)
 
 
 def _exempt(it: Facts, why: str, month: str) -> Proposal:
     note = f"audit {month}: {it.connections} connections, {it.counts['messages']} messages"
-    return Proposal(
-        "exempt", it.client, why, evidence(it), f"goaway exempt rate {it.client} --note {shlex.quote(note)}"
-    )
+    command = f"goaway exempt rate {it.client} --note {shlex.quote(note)}"
+    return Proposal("exempt", it.client, why, evidence(it), command, it.reasons)
 
 
-def _deny(subject: str, connections: int, month: str) -> str:
+def deny_command(subject: str, connections: int, month: str) -> str:
+    """What blocks a client or a network for a while."""
     note = f"audit {month}: {connections} connections, no mail"
     return f"goaway deny {subject} --expires {_BLOCK_FOR} --note {shlex.quote(note)}"
-
-
-def network_around(client: str) -> str:
-    """The network that a client's neighbours share: /24, or /48 of IPv6."""
-    network = parse_network(client)
-    length = 24 if network.version == 4 else 48
-    if network.prefixlen <= length:
-        return str(network)
-    return str(ip_network(f"{network.network_address}/{length}", strict=False))
-
-
-def crowded(proposals: Sequence[Proposal]) -> dict[str, list[Proposal]]:
-    """Networks with so many clients to be blocked that the network itself may be meant."""
-    found: dict[str, list[Proposal]] = {}
-    for it in proposals:
-        if it.kind == "block":
-            found.setdefault(network_around(it.subject), []).append(it)
-    return {network: group for network, group in found.items() if len(group) >= _TOGETHER}
-
-
-def together(
-    proposals: Sequence[Proposal], messages: Mapping[str, int], index: PolicyIndex, month: str
-) -> list[Proposal]:
-    """The proposals, with one block in place of the many of a network from which nobody delivers.
-
-    `messages`: network of `crowded` → messages from anybody in it, as far back as is known. A network that
-    holds an exemption or an entry of ours is never proposed.
-    """
-    whole: dict[str, Proposal] = {}
-    for network, group in crowded(proposals).items():
-        if messages.get(network, 1) or _is_named(index, network):
-            continue
-        connections = sum(it.evidence["connections"] for it in group)
-        why = (
-            f"{len(group)} of its clients connect and deliver nothing in this month, and nobody there has "
-            "delivered anything, as far back as is stored"
-        )
-        shown = {
-            "connections": connections,
-            "messages": 0,
-            "clients": len(group),
-            "such as": ", ".join(it.subject for it in group[:3]),
-            "refused": group[0].evidence.get("refused", ""),
-        }
-        whole[network] = Proposal("block", network, why, shown, _deny(network, connections, month))
-    found = [it for it in proposals if it.kind != "block" or network_around(it.subject) not in whole]
-    found += whole.values()
-    return sorted(
-        found, key=lambda it: (KINDS.index(it.kind), -it.evidence.get("connections", 0), it.subject)
-    )
-
-
-def _is_named(index: PolicyIndex, network: str) -> bool:
-    """Whether the policy has an exemption or a network of its own inside."""
-    meant = parse_network(network)
-    entries = [*(it.network for it in index.policy.exemptions), *(it.network for it in index.policy.networks)]
-    return any(it.version == meant.version and it.overlaps(meant) for it in entries)

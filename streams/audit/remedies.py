@@ -2,16 +2,19 @@
 
 from typing import Final
 
+from streams.audit.hits import cannot_be_told
 from streams.audit.story import Story
 from streams.engine.outcome import in_shadow, moot
 from streams.engine.treatment import exemption_of, noted
-from streams.model.client import shown
+from streams.model.client import Address, shown
 from streams.model.decision import Decision
-from streams.model.policy import MODULE_OF
+from streams.model.event import Event
+from streams.model.policy import MODULE_OF, Exemption, Module
 from streams.model.schedule import Calendar
 from streams.model.standing import PolicyIndex
 from streams.wire.policy_entries import policy_of
 from streams.wire.policy_values import network_text
+from streams.wire.postfix.ours import spoken_by
 
 Remedy = tuple[str, str]
 """In words, and the command; empty where there is nothing to type."""
@@ -23,14 +26,12 @@ def would_have_passed(story: Story, now: int) -> list[Remedy]:
     allows already needs no command, and none makes a limit smaller than it is."""
     decision = story.decision
     if decision is None:
-        if story.event is not None and story.event.code >= 400:
-            return [("the MTA refused by its own rules: no entry of this policy changes that", "")]
-        return []
+        return _undecided(story, story.event, now) if story.event and story.event.code >= 400 else []
     if decision.action == "release":
         return []
     if decision.shadow:
         return [("decided in shadow: recorded only, nobody was refused", "")]
-    index = None if story.current is None else PolicyIndex(policy_of(story.current))
+    index = _in_force(story)
     if index is not None and (words := _allowed(index, decision, now)):
         return [(f"the policy in force now: {words}", "")]
     address, found = decision.address, list[Remedy]()
@@ -55,10 +56,40 @@ def would_have_passed(story: Story, now: int) -> list[Remedy]:
                 )
             )
         case _:
-            block = index.standing(address).blocked(now) if index else None
-            key = f"blocks/{network_text(block.network)}" if block else story.entry_key or "blocks/…"
-            found.append(("no entry in the block list", f"goaway policy remove {key}"))
+            found.append(_unlisted(story, index, address, now))
     return found
+
+
+def _in_force(story: Story) -> PolicyIndex | None:
+    return None if story.current is None else PolicyIndex(policy_of(story.current))
+
+
+def _unlisted(story: Story, index: PolicyIndex | None, address: Address, now: int) -> Remedy:
+    block = index.standing(address).blocked(now) if index else None
+    key = f"blocks/{network_text(block.network)}" if block else story.entry_key or "blocks/…"
+    return "no entry in the block list", f"goaway policy remove {key}"
+
+
+def _undecided(story: Story, event: Event, now: int) -> list[Remedy]:
+    """Of a refusal of which no decision is stored: what its text says of who refused, and by what."""
+    trigger, index = spoken_by(event), _in_force(story)
+    if not trigger and not cannot_be_told(event):
+        return [("the MTA refused by its own rules: no entry of this policy changes that", "")]
+    standing = index.standing(event.address) if index else None
+    listed = [] if standing and not standing.blocked(now) else [_unlisted(story, index, event.address, now)]
+    if trigger == "blocklist":
+        return listed or [("the policy in force now: no entry of its block list names the address", "")]
+    if (module := MODULE_OF.get(trigger)) is None:
+        words = "it was Goaway's, by what is not known" if trigger else "whose words these are cannot be told"
+        return [(f"{words}: no decision that stood then is stored", ""), *(listed if index else [])]
+    if standing and (entry := exemption_of(standing, module, now)) is not None:
+        return [(f"the policy in force now: {_exempt(module, entry)}", "")]
+    words = f"to be let alone by {module}; what was counted is not known: the decision is not stored"
+    return [(words, f"goaway exempt {module} {event.address}")]
+
+
+def _exempt(module: Module, entry: Exemption) -> str:
+    return f"the address is exempt from {module} by {shown(entry.network)}{noted(entry.note)}"
 
 
 def _allowed(index: PolicyIndex, decision: Decision, now: int) -> str:
@@ -69,7 +100,7 @@ def _allowed(index: PolicyIndex, decision: Decision, now: int) -> str:
         return "" if standing.blocked(now) else "no entry of its block list names the address"
     module = MODULE_OF[decision.trigger]
     if (entry := exemption_of(standing, module, now)) is not None:
-        return f"the address is exempt from {module} by {shown(entry.network)}{noted(entry.note)}"
+        return _exempt(module, entry)
     if in_shadow(index, decision.trigger, decision.rule):
         return f"{decision.rule} is in shadow and refuses nobody"
     if decision.trigger == "rate":

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeVar
 
 from streams.audit.clickhouse import ClickHouse
-from streams.audit.hits import SPOKEN, Cursor, Hit, block_at, is_ours
+from streams.audit.hits import Cursor, Hit, block_at
 from streams.audit.stored import (
     MAPPED,
     NO_CLIENTS_DOING,
@@ -24,12 +24,18 @@ from streams.model.decision import Decision
 from streams.model.event import Event
 from streams.model.instant import Instant
 from streams.model.policy import Replies
+from streams.wire.postfix.ours import is_ours
 
 What = Literal["events", "decisions", "both"]
 Found = TypeVar("Found")
 
 _NO_V4: Final = f"NOT address BETWEEN toIPv6('{MAPPED[0]}') AND toIPv6('{MAPPED[-1]}')"
 _STANDING: Final = 100_000
+EMPTY: Final = "<>"
+_OF_NOBODY: Final = (
+    "sender = '' AND (kind = 'message' OR (kind IN ('mail', 'rcpt') AND code >= 400) OR recipient != '')"
+)
+"""No sender where there must be one: an accepted request is logged before its sender is known."""
 _DOUBLES: Final = 20
 """Room for lines that were shipped twice; where there are more, it is asked again for more."""
 
@@ -49,7 +55,7 @@ class Query:
     """One of them holds the address."""
     sender: str = ""
     recipient: str = ""
-    """Part of it; with `*` in it the whole, `*` for anything."""
+    """Part of it; with `*` in it the whole, `*` for anything but none. `EMPTY` is the sender of a bounce."""
     trigger: str = ""
     rule: str = ""
     host: str = ""
@@ -126,8 +132,10 @@ def _events(clickhouse: ClickHouse, query: Query) -> list[Event]:
         where.add("code >= 400 AND trigger = %(trigger)s", trigger=query.trigger)
     for name in ("sender", "recipient"):
         wanted = getattr(query, name)
-        if wanted:
-            where.add(f"{name} ILIKE %({name})s", **{name: pattern(wanted)})
+        if wanted == EMPTY:
+            where.add(_OF_NOBODY)
+        elif wanted:
+            where.add(f"{name} != '' AND {name} ILIKE %({name})s", **{name: pattern(wanted)})
     table, keyed = ("refusals", _of_refusals(query)) if _in_refusals(query) else ("events", where)
 
     def read(condition: str, parameters: dict[str, object]) -> list[Event]:
@@ -166,7 +174,7 @@ def _newest(
 
 def _in_refusals(query: Query) -> bool:
     """Whether the table of refusals knows all that is asked, so that the way to the newest ones is short."""
-    refused = query.refused or query.trigger in SPOKEN or bool(query.codes)
+    refused = query.refused or bool(query.trigger) or bool(query.codes)
     refused = refused and all(code >= 400 for code in query.codes)
     return refused and not (query.text or query.networks or query.sender or query.recipient)
 

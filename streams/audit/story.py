@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from streams.audit.clickhouse import ClickHouse
-from streams.audit.hits import block_at, instant_of_short, is_ours, short_id
+from streams.audit.hits import block_at, cannot_be_told, instant_of_short, short_id
 from streams.audit.policy_history import changes, entries_at
 from streams.audit.search import standing_blocks
 from streams.audit.stored import NO_CLIENTS_DOING, decisions_where, events_where
@@ -18,6 +18,7 @@ from streams.model.instant import MICROSECONDS, Instant
 from streams.wire.policy_entries import Entries
 from streams.wire.policy_log import Change
 from streams.wire.policy_values import network_text
+from streams.wire.postfix.ours import is_ours
 
 SESSION_EVENTS: Final = 200
 COUNTED_EVENTS: Final = 60
@@ -40,7 +41,8 @@ class Story:
     event: Event | None
     """The event, or the one that brought the decision about; None where it is not stored (any more)."""
     decision: Decision | None
-    """The decision, or the block that stood when the event was refused, or what the event brought about."""
+    """The decision, or the block that stood when the event was refused, or what the event brought about; None
+    where we decided nothing, or it is not stored (any more)."""
     brought_about: bool
     """Whether the event brought the decision about, and was not merely refused by it."""
     session: tuple[Event, ...]
@@ -152,18 +154,18 @@ def _event_of(clickhouse: ClickHouse, decision: Decision) -> Event | None:
 
 
 def _decision_of(clickhouse: ClickHouse, event: Event) -> tuple[Decision | None, bool]:
-    """What the event brought about, else the block that it was refused by."""
-    own = decisions_where(
-        clickhouse,
-        f"{_NEAR} AND event = %(id)s",
-        {**_near(event), "id": event.id},
-        limit=10,
-    )
+    """What the event brought about, else the block that it was refused by, or may have been: where its text
+    leaves that open, or has the block's reason behind another opening (`[replies]`)."""
+    near = {**_near(event), "id": event.id}
+    own = decisions_where(clickhouse, f"{_NEAR} AND event = %(id)s", near, limit=10)
     if own:
         return next((it for it in own if not it.shadow), own[0]), True
-    if is_ours(event):
-        return block_at(standing_blocks(clickhouse, [event]), event), False
-    return None, False
+    if event.code < 400:
+        return None, False
+    block = block_at(standing_blocks(clickhouse, [event]), event)
+    if block is None or is_ours(event) or cannot_be_told(event):
+        return block, False
+    return (block if block.reason and block.reason in event.detail else None), False
 
 
 def _session(clickhouse: ClickHouse, event: Event) -> list[Event]:

@@ -1,5 +1,6 @@
 """`goaway audit`: a month reviewed."""
 
+import shlex
 import shutil
 import textwrap
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from streams.audit.monthly import month as review
 from streams.audit.policy_history import entries_at
 from streams.audit.proposals import KINDS, Proposal, Thresholds
 from streams.audit.report.page import TITLES, report
+from streams.audit.stats import Row
 from streams.cli.audit_csv import write_folder, write_proposals
 from streams.cli.audit_json import month_json
 from streams.cli.options import data_option, now, policy_option
@@ -22,11 +24,12 @@ from streams.cli.policy_options import entries_of_file
 from streams.cli.reach import reach
 from streams.cli.tables import cell, print_json
 from streams.cli.waiting import place_of, waiting
-from streams.errors import UnavailableError
+from streams.errors import UnavailableError, UsageError
 from streams.model.instant import as_datetime, rfc3339
 
 _DEFAULTS: Final = Thresholds()
 _SHOWN: Final = 20
+_PAGES: Final = (".html", ".htm")
 
 
 @click.command()
@@ -97,6 +100,7 @@ def audit(
 
     Each proposal has its evidence and the command that would do it. Nothing is changed.
     """
+    _checked(html, csv_to)
     at = now()
     start, end = month_of(month or f"{as_datetime(at):%Y-%m}")
     settings = reach(data).clickhouse
@@ -127,6 +131,23 @@ def audit(
             click.echo(f"written: {file}", err=True)
 
 
+def _checked(html: Path | None, csv_to: Path | None) -> None:
+    """`UsageError` where CSV would go into the page, or a folder of it where a file is."""
+    if csv_to is None:
+        return
+    suffix = csv_to.suffix.lower()
+    try_next = f"goaway audit --csv {shlex.quote(str(csv_to.with_suffix('.csv')))}"
+    if csv_to == html:
+        raise UsageError(f"{csv_to}: --html and --csv name the same file", try_next=try_next)
+    if suffix == ".csv" and csv_to.is_dir():
+        folder = shlex.quote(str(csv_to.with_suffix("")))
+        raise UsageError(
+            f"{csv_to} is a folder, and named as a file", try_next=f"goaway audit --csv {folder}"
+        )
+    if suffix in _PAGES or (suffix != ".csv" and csv_to.is_file()):
+        raise UsageError(f"{csv_to}: --csv takes a folder, or a file named .csv", try_next=try_next)
+
+
 def _write(file: Path, text: str) -> None:
     try:
         file.write_text(text, encoding="utf-8")
@@ -142,18 +163,10 @@ def _lines(month: Month, limit: int) -> Iterable[str]:
     if month.total is None:
         yield "Nothing was seen in this month."
         return
-    counts = month.total.counts
-    yield (
-        f"{month.total.clients:,} clients, {counts['connections']:,} connections, "
-        f"{counts['messages']:,} messages, {counts['refusals']:,} refusals, "
-        f"{counts['go_aways']:,} of them by Goaway"
-    )
+    ours = f"{month.total.counts['go_aways']:,} of them by Goaway"
+    yield f"{_figures(month.total)}, {ours}"
     if month.before is not None:
-        counts = month.before.counts
-        yield (
-            f"the month before: {month.before.clients:,} clients, {counts['connections']:,} connections, "
-            f"{counts['messages']:,} messages, {counts['refusals']:,} refusals"
-        )
+        yield f"the month before: {_figures(month.before)}"
     for remark in month.remarks:
         yield from (click.style(it, fg="yellow") for it in _folded(cell(remark, 400), "note: ", "  "))
     for kind in KINDS:
@@ -181,6 +194,13 @@ def _lines(month: Month, limit: int) -> Iterable[str]:
             note = f" ({cell(change.note)})" if change.note else ""
             what = f"{change.number} by {cell(change.who, 64)}: {cell(change.what)}{note}"
             yield from _folded(f"{rfc3339(change.at)[:16]}Z {what}", "- ", "    ")
+
+
+def _figures(row: Row) -> str:
+    counted = {"client": row.clients} | {
+        name.removesuffix("s"): row.counts[name] for name in ("connections", "messages", "refusals")
+    }
+    return ", ".join(f"{count:,} {name}{'' if count == 1 else 's'}" for name, count in counted.items())
 
 
 def _proposal(it: Proposal) -> Iterable[str]:

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from streams.audit.counting import COUNTERS
 from streams.audit.monthly import Month
-from streams.audit.stats import COUNTERS
 from streams.cli.tables import write_csv
 from streams.errors import UnavailableError
 from streams.model.instant import rfc3339

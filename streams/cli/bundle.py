@@ -29,7 +29,7 @@ _REMAINS: Final = """\
 What is not removed: addresses and host names of clients and of your servers, HELO names, the domains of mail
 addresses, notes in the policy, paths. Look through it before you pass it on:
 
-    tar xzf {name} && less {folder}/*
+    tar xzf {name} && find {folder} -type f -exec less {{}} +
 """
 
 
@@ -129,7 +129,9 @@ def _manifest(members: list[Member], redaction: Redaction, name: str, *, whole: 
         lines += ["", "What could not be had:"]
         lines += [f"  {one.name:<28} {' '.join(one.note.split())[:300]}" for one in missing]
     lines += ["", f"What was removed ({REMOVED} stands in its place, person-1, person-2, … for names):"]
-    lines += [f"  {kind}: {count:,} times" for kind, count in sorted(redaction.removed.items())]
+    lines += [
+        f"  {kind}: {count:,} time{'s' * (count != 1)}" for kind, count in sorted(redaction.removed.items())
+    ]
     lines += [] if redaction.removed else ["  nothing: no secret was found"]
     if redaction.passed_over:
         lines.append(

@@ -50,7 +50,8 @@ def migrate(data: Path, dry_run: bool, may_lose_data: bool, as_sql: bool, cluste
                 return
             for each in planned:
                 loses = ", takes away what is stored" if each.losing else ""
-                click.echo(f"would apply {each.name}: {len(each.statements)} statements{loses}")
+                number = len(each.statements)
+                click.echo(f"would apply {each.name}: {number} statement{'s' * (number != 1)}{loses}")
             if not planned:
                 click.echo("all migrations are applied already")
             return

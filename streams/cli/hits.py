@@ -5,12 +5,13 @@ from collections.abc import Iterable
 from datetime import tzinfo
 from typing import Any, Final
 
-from streams.audit.hits import Hit, spoken_by
+from streams.audit.hits import Hit
 from streams.cli.period import local
 from streams.cli.screen import why
 from streams.cli.tables import cell
 from streams.model.instant import rfc3339
 from streams.wire.frames import encode
+from streams.wire.postfix.ours import spoken_by
 
 COLUMNS: Final = (
     "at",

@@ -84,9 +84,12 @@ def moment_in(text: str, zone: tzinfo, *, flag: str) -> Instant:
 
 
 def _midnight(text: str, zone: tzinfo, *, flag: str) -> Instant:
-    if not _DAY.fullmatch(text):
-        raise UsageError(f"{flag}: {text[:64]!r} is no day", try_next=f"{flag} 2026-11-01")
-    return moment_in(text, zone, flag=flag)
+    try:
+        if not _DAY.fullmatch(text):
+            raise ValueError("not YYYY-MM-DD")
+        return instant_of(datetime.fromisoformat(text).replace(tzinfo=zone))
+    except (ValueError, OverflowError, InvalidValueError) as error:
+        raise UsageError(f"{flag}: {text[:64]!r} is no day", try_next=f"{flag} 2026-11-01") from error
 
 
 def month_of(text: str) -> tuple[Instant, Instant]:

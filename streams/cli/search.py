@@ -11,11 +11,14 @@ from typing import Any, Final
 import click
 
 from streams.audit.clickhouse import ClickHouse
+from streams.audit.filters import OTHER, check, check_rule
 from streams.audit.hits import Cursor, Hit, instant_of_short, parse_cursor
+from streams.audit.kept import kept
 from streams.audit.search import Query
 from streams.audit.search import search as run
 from streams.audit.story import story as tell
 from streams.cli.hits import COLUMNS, hit_fields, hit_json, hit_lines
+from streams.cli.kept import elsewhen
 from streams.cli.options import data_option, exclusive, now
 from streams.cli.period import local, networks_of, period, period_options
 from streams.cli.reach import reach
@@ -24,8 +27,9 @@ from streams.cli.tables import print_csv, print_json
 from streams.cli.waiting import asked, place_of, waiting
 from streams.errors import GoawayError, InvalidValueError, UnavailableError, UsageError
 from streams.model.instant import MICROSECONDS, Instant
+from streams.wire.postfix.ours import SPOKEN
 
-TRIGGERS: Final = ("rate", "reputation", "greylist", "protocol", "blocklist")
+TRIGGERS: Final = (*SPOKEN, OTHER)
 _POLL_S: Final = 2.0
 _LATE_US: Final = 300 * MICROSECONDS
 """What arrives so much later than newer hits is still shown by --follow."""
@@ -39,17 +43,18 @@ _MOST: Final = 10_000
     "--code",
     "codes",
     multiple=True,
-    type=click.IntRange(200, 599),
-    help="Reply code, such as 551; may be repeated.",
+    type=click.IntRange(400, 599),
+    help="Reply code of a refusal, such as 551; may be repeated.",
 )
 @click.option("--refused", is_flag=True, help="Only refusals: every code of 400 and above.")
 @click.option("--text", default="", help="Part of the refusal or reason, such as 'Go away'.")
-@click.option("--sender", default="", help="Part of the envelope sender; with * the whole of it.")
+@click.option(
+    "--sender", default="", help="Part of the envelope sender; with * the whole of it; <> of bounces."
+)
 @click.option("--recipient", default="", help="Part of the envelope recipient; with * the whole of it.")
 @click.option(
     "--trigger",
-    default="",
-    type=click.Choice(["", *TRIGGERS]),
+    type=click.Choice(TRIGGERS),
     metavar="|".join(TRIGGERS),
     help="What brought the refusal about.",
 )
@@ -81,7 +86,7 @@ def search(
     text: str,
     sender: str,
     recipient: str,
-    trigger: str,
+    trigger: str | None,
     rule: str,
     host: str,
     what: Any,
@@ -137,14 +142,16 @@ def search(
         networks=networks_of(addresses, "goaway search"),
         sender=sender,
         recipient=recipient,
-        trigger=trigger,
+        trigger=trigger or "",
         rule=rule,
         host=host,
         refused=refused,
         before=_cursor(before),
         limit=limit,
     )
+    check(query)
     with asked(settings) as clickhouse:
+        check_rule(clickhouse, rule)
         hits = run(clickhouse, query)
         if follow:
             _follow(clickhouse, query, hits, zone, as_json=as_json, as_csv=as_csv)
@@ -152,6 +159,9 @@ def search(
         _show(hits, zone, as_json=as_json, as_csv=as_csv)
         if not hits:
             click.echo(f"nothing found from {local(first, zone)} to {local(until, zone)} {zone}", err=True)
+            table = "decisions" if rule or what == "decisions" else "events"
+            if said := elsewhen(kept(clickhouse, table), first, until, zone, table):
+                click.echo(said, err=True)
         elif len(hits) == limit:
             click.echo(f"older ones: --before {hits[-1].cursor}", err=True)
 

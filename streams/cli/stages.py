@@ -1,5 +1,6 @@
 """The stages, each a process that runs until SIGTERM: `ship`, `worker`, `shim`, `sink`."""
 
+import os
 import signal
 import sys
 import threading
@@ -9,6 +10,8 @@ from pathlib import Path
 import click
 
 from streams.cli.options import (
+    data_flags,
+    data_option,
     load_policy,
     metrics_option,
     policy_option,
@@ -18,6 +21,7 @@ from streams.cli.options import (
     status_option,
     zone_option,
 )
+from streams.cli.reach import reach
 from streams.errors import UsageError
 from streams.model.standing import PolicyIndex
 
@@ -128,25 +132,33 @@ def sink(broker_instance: str, status_file: Path | None, metrics_listen: tuple[s
 @click.option(
     "--state",
     type=click.Path(path_type=Path, file_okay=False),
-    default=Path("goaway-data/ship"),
-    show_default=True,
-    help="Folder that remembers how far each file was shipped.",
+    help="Folder that remembers how far each file was shipped; without one, ship in that of --data.",
 )
+@data_option
 @zone_option
 @policy_option
 @status_option
 @metrics_option
+@click.pass_context
 def ship(
+    context: click.Context,
     files: tuple[Path, ...],
     once: bool,
-    state: Path,
+    state: Path | None,
+    data: Path,
     zone: tzinfo,
     policy_file: Path | None,
     status_file: Path | None,
     metrics_listen: tuple[str, int] | None,
 ) -> None:
-    """Follow MTA log FILES into Kafka: through rotation, truncation, restarts and a Kafka that is away."""
+    """Follow MTA log FILES into Kafka: through rotation, truncation, restarts and a Kafka that is away.
+
+    Kafka is that of the goaway up on the folder of --data; without --data, GOAWAY_KAFKA comes first.
+    """
     start_logging("WARNING" if once else "INFO")
+    # goaway up names its Kafka to its stages by the environment: they must not find another's
+    named = os.environ.get("GOAWAY_KAFKA") and not data_flags(context, data)
+    found = settings() if named else reach(data)
     prefixes = load_policy(policy_file).clients
     if once:
         if metrics_listen is not None:
@@ -155,16 +167,16 @@ def ship(
             )
         from streams.ship.run import ship_once
 
-        ship_once(settings(), files, zone=zone, prefixes=prefixes, progress=sys.stderr.isatty())
+        ship_once(found, files, zone=zone, prefixes=prefixes, progress=sys.stderr.isatty())
         return
     if any(str(file) == "-" for file in files):
         raise UsageError("standard input can only be shipped whole", try_next="goaway ship --once -")
     from streams.ship.run import follow
 
     follow(
-        settings(),
+        found,
         files,
-        state=state,
+        state=state or data / "ship",
         zone=zone,
         prefixes=prefixes,
         status=reported("ship", status_file, metrics_listen),

@@ -7,16 +7,20 @@ from typing import Any, Final
 import click
 
 from streams.audit.as_numbers import read_as_database, stats_by_as
+from streams.audit.clickhouse import ClickHouse
+from streams.audit.counting import COUNTERS, Whose, countable, table_for
 from streams.audit.grouping import Grouping
-from streams.audit.stats import COUNTERS, SORTS, Row, Stats, Whose
+from streams.audit.kept import kept
+from streams.audit.stats import PEAK_CONNECTIONS, SORTS, Row, Stats
 from streams.audit.stats import stats as count
+from streams.cli.kept import elsewhen
 from streams.cli.options import data_option, exclusive
 from streams.cli.period import local, networks_of, period, period_options
 from streams.cli.reach import reach
 from streams.cli.tables import print_csv, print_json, print_table
 from streams.cli.waiting import asked
 from streams.errors import UsageError
-from streams.model.instant import rfc3339
+from streams.model.instant import Instant, rfc3339
 
 _SHOWN: Final = ("connections", "requests", "messages", "refusals", "go_aways")
 """Counters of the table; CSV and JSON have all."""
@@ -31,6 +35,14 @@ _SPARE: Final = {
 }
 """What a narrow terminal can do without, least needed first: heading → `--sort`, which is not left out."""
 COLUMNS: Final = ("name", *COUNTERS, "clients", "peak", "first", "last")
+NAMELESS: Final = "(none)"
+"""The group of those without a name, host or domain."""
+TOTAL: Final = "total"
+_KEPT: Final = {
+    "events": "events",
+    **{f"clients_by_{grain}": f"counts by {grain}" for grain in ("minute", "hour", "day", "month")},
+}
+"""What is counted from → what that is called."""
 _BITS_V4: Final = click.IntRange(1, 32)
 _BITS_V6: Final = click.IntRange(1, 64)
 
@@ -108,11 +120,15 @@ def stats(
     first, until = period(last, day, start, end, zone)
     whose = Whose(networks_of(addresses, "goaway stats"), host)
     with asked(reach(data).clickhouse) as clickhouse:
+        asked_for, (first, until) = (first, until), countable(clickhouse, first, until, whose)
+        grouping = Grouping(by, zone, network_v4, network_v6)
         if database is not None:
             found = stats_by_as(clickhouse, first, until, database, sort=sort, limit=limit, whose=whose)
         else:
-            grouping = Grouping(by, zone, network_v4, network_v6)
             found = count(clickhouse, first, until, grouping, sort=sort, limit=limit, whose=whose)
+        remark = _remark(clickhouse, found, first, until, grouping)
+        if asked_for != (first, until):
+            remark = f"counted by whole minutes; {remark}"
     if as_json:
         print_json(
             {
@@ -120,13 +136,13 @@ def stats(
                 "to": rfc3339(until),
                 "by": by,
                 "groups": found.groups,
-                "rows": [row_json(row) for row in found.rows],
-                "total": row_json(found.total) if found.total else None,
+                "rows": [row_json(row, row.name or NAMELESS) for row in found.rows],
+                "total": row_json(found.total, TOTAL) if found.total else None,
             }
         )
     elif as_csv:
-        rows = [*found.rows, *([found.total] if found.total else [])]
-        print_csv(COLUMNS, ([*_flat(row, "total" if row is found.total else None)] for row in rows))
+        flat = [_flat(row, row.name or NAMELESS) for row in found.rows]
+        print_csv(COLUMNS, [*flat, *([_flat(found.total, TOTAL)] if found.total else [])])
     else:
         _print(
             found,
@@ -135,12 +151,26 @@ def stats(
             zone,
             f"{local(first, zone, seconds=False)} to {local(until, zone, seconds=False)}",
         )
+    if remark:
+        click.echo(remark, err=True)
 
 
-def row_json(row: Row) -> dict[str, Any]:
+def _remark(clickhouse: ClickHouse, found: Stats, first: Instant, until: Instant, grouping: Grouping) -> str:
+    """What is not stored of the period, or not any more, where that shows."""
+    if found.total is None:
+        table = table_for(first, until, grouping)
+        return elsewhen(kept(clickhouse, table), first, until, grouping.zone, _KEPT[table])
+    of = [row for row in (*found.rows, found.total) if row.peak is None]
+    if not any(row.counts["connections"] <= PEAK_CONNECTIONS for row in of):
+        return ""
+    said = elsewhen(kept(clickhouse), first, until, grouping.zone)
+    return f"peaks are not known (–): {said or 'not all events are stored any more'}"
+
+
+def row_json(row: Row, name: str | None = None) -> dict[str, Any]:
     """A group: its name, every counter, clients, peak, first and last seen."""
     return {
-        "name": row.name,
+        "name": row.name if name is None else name,
         **row.counts,
         "clients": row.clients,
         "peak": row.peak,
@@ -149,9 +179,9 @@ def row_json(row: Row) -> dict[str, Any]:
     }
 
 
-def _flat(row: Row, name: str | None = None) -> list[object]:
-    found = row_json(row)
-    return [name or found["name"], *(found[column] for column in COLUMNS[1:])]
+def _flat(row: Row, name: str) -> list[object]:
+    found = row_json(row, name)
+    return [found[column] for column in COLUMNS]
 
 
 def _print(found: Stats, by: str, sort: str, zone: tzinfo, period_text: str) -> None:
@@ -159,7 +189,7 @@ def _print(found: Stats, by: str, sort: str, zone: tzinfo, period_text: str) -> 
         click.echo(f"nothing was seen from {period_text}")
         return
     heading = [by, *_HEADINGS, "peak", "first", "last"]
-    rows = [_cells(row, row.name or "(none)", zone) for row in found.rows]
+    rows = [_cells(row, row.name or NAMELESS, zone) for row in found.rows]
     total = _cells(found.total, f"all {found.groups}", zone)
     spare = [name for name, of in _SPARE.items() if of != sort]
     print_table(heading, rows, total=total, folded=1, spare=spare)

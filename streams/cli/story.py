@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from streams.audit.hits import cannot_be_told
 from streams.audit.remedies import would_have_passed
 from streams.audit.story import Story
 from streams.cli.options import now
@@ -18,8 +19,16 @@ from streams.model.instant import as_datetime, rfc3339
 from streams.wire.frames import encode
 from streams.wire.policy_values import Row
 from streams.wire.policy_words import named
+from streams.wire.postfix.ours import is_ours
 
 _SHOWN_COUNTED: Final = 25
+_NONE: Final = {
+    "": "none of Goaway's",
+    "mta": "none of Goaway's",
+    "goaway": "Goaway's, as the text says; it is not stored (any more)",
+    "unknown": "none that stood then is stored; whose words these are cannot be told",
+}
+"""By whom an event without a decision was refused → what is said of that."""
 
 
 def print_story(story: Story, zone: tzinfo) -> None:
@@ -38,9 +47,11 @@ def _lines(story: Story, zone: tzinfo) -> Iterator[str]:
         yield f"  {event.kind}{f' {event.code}' if event.code else ''}: {words}"
     yield ""
     if decision is None:
-        yield "Decision: none of Goaway's."
+        yield f"Decision: {_NONE[_refused_by(story)]}."
     else:
         how = "this event brought it about" if story.brought_about else "it stood when this event was refused"
+        if _refused_by(story) == "unknown":
+            how += "; whose words these are cannot be told"
         shadow = ", in shadow: nobody was refused" if decision.shadow else ""
         until = f" until {local(decision.until, zone)}" if decision.until else ""
         when = f"at {local(decision.at, zone)}{until}"
@@ -75,6 +86,17 @@ def _lines(story: Story, zone: tzinfo) -> Iterator[str]:
             yield f"- {cell(words, 300)}"
             if command:
                 yield f"    {cell(command, 300)}"
+
+
+def _refused_by(story: Story) -> str:
+    """`goaway`, `mta`, or `unknown` where the client wrote our words as well; empty: nothing was refused, or
+    the decision is all there is to tell of."""
+    event = story.event
+    if event is None or event.code < 400 or story.brought_about:
+        return ""
+    if is_ours(event):
+        return "goaway"
+    return "unknown" if story.decision is not None or cannot_be_told(event) else "mta"
 
 
 def _clock(event: Event, zone: tzinfo) -> str:
@@ -136,6 +158,7 @@ def story_json(story: Story) -> dict[str, Any]:
         "event": None if story.event is None else json.loads(encode(story.event)),
         "decision": None if story.decision is None else json.loads(encode(story.decision)),
         "brought_about": story.brought_about,
+        "refused_by": _refused_by(story) or None,
         "session": [json.loads(encode(it)) for it in story.session],
         "counted": [json.loads(encode(it)) for it in story.counted],
         "policy": {

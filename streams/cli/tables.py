@@ -3,7 +3,10 @@
 import csv
 import io
 import json
+import os
+import re
 import shutil
+import stat
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +22,13 @@ from streams.audit.report.text import bounded
 from streams.wire.policy_words import escaped
 
 MAX_CELL: Final = 200
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_SIGNS: Final = "=+\\-@\uff1d\uff0b\uff0d\uff20"
+"""What a formula begins with, full-width as well."""
+_FORMULA: Final = re.compile(rf"\A(?= *[{_SIGNS}\t\r])|(?<=[;\t\r\n])(?=[ \"]*[{_SIGNS}])")
+"""Where a formula would begin: at the beginning of a cell, and where a spreadsheet that does not separate by
+commas would see another one begin, quoted by us or not."""
+BOM: Final = "\ufeff"
+"""The mark by which a spreadsheet knows UTF-8."""
 _KEY_WIDTH: Final = len("2001:db80:1234:5678::/64")
 """No column is broken to less: a client stays in one piece."""
 
@@ -30,15 +39,14 @@ def cell(text: object, longest: int = MAX_CELL) -> str:
 
 
 def spreadsheet(value: object) -> str:
-    """A value as a cell of CSV: what a spreadsheet would take for a formula has an apostrophe in front."""
+    """A value as a cell of CSV: wherever a spreadsheet would see a formula begin, there is an apostrophe."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (int, float)):
         return str(value)
-    text = str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return _FORMULA.sub("'", str(value))
 
 
 def write_csv(out: TextIO, heading: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -50,10 +58,19 @@ def write_csv(out: TextIO, heading: Sequence[str], rows: Iterable[Sequence[objec
 
 
 def print_csv(heading: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """CSV on standard output."""
+    """CSV on standard output; where that is a new file, with the mark that spreadsheets want of UTF-8. What
+    reads a pipe would take the mark for part of the first name."""
     out = io.StringIO(newline="")
     write_csv(out, heading, rows)
-    click.echo(out.getvalue().encode(), nl=False)
+    click.echo(((BOM if _into_new_file() else "") + out.getvalue()).encode(), nl=False)
+
+
+def _into_new_file() -> bool:
+    try:
+        found = os.fstat(sys.stdout.fileno())
+    except (OSError, ValueError):  # nothing that has a file behind it
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size == 0
 
 
 def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:

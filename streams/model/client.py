@@ -72,11 +72,11 @@ def shown(network: Network) -> str:
 
 
 def _range_advice(text: str) -> str:
-    """The CIDRs that cover `a-b`, or an example where a and b are no range."""
+    """The CIDRs that cover `a-b`, to be typed behind a command; an example where a and b are no range."""
     first, _, last = text.partition("-")
     try:
         low, high = _ip(first.strip()), _ip(last.strip())
-        return ", ".join(str(network) for network in summarize_address_range(low, high))
+        return " ".join(str(network) for network in summarize_address_range(low, high))
     except (ValueError, TypeError):
         return "192.0.2.0/24"
 

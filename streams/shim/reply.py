@@ -74,7 +74,7 @@ def reply(replies: Replies, request: PolicyRequest, reason: str, decided: int = 
 def _action(code: int, enhanced_status: str, opening: str, reason: str) -> bytes:
     # the class of an enhanced status must be that of the code (RFC 2034, section 4)
     status = f"{code // 100}{enhanced_status[1:]}"
-    # `>: ` ends what the client wrote in the MTA's log line: behind it our own words begin (audit/hits.py)
+    # `>: ` ends what the client wrote in the MTA's log: behind it our words begin (wire/postfix/ours.py)
     text = printable(f"{code} {status} {opening}: {reason.replace('>: ', '> ')}", MAX_REPLY)
     return f"action={text}\n\n".encode("ascii")
 

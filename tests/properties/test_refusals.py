@@ -5,8 +5,8 @@ from typing import Final
 import pytest
 from hypothesis import given, settings
 
-from streams.audit.hits import is_ours, spoken_by
 from streams.model.event import Event
+from streams.wire.postfix.ours import is_ours, spoken_by
 from tests.properties.refusals import event_of, not_ours, ours
 
 RATE: Final = "Go away: exceeded connection rate limit"

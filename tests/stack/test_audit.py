@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,9 @@ from tests.stack.month_log import (
     NEW,
     PARTNER,
     SCANNER,
+    SECOND,
     STALE_LIST,
+    MonthLog,
     whole_log,
 )
 from tests.stack.recorded_store import SAMPLE, Recorder, events_of
@@ -35,6 +38,10 @@ pytestmark = pytest.mark.needs("chdb")
 OCTOBER: Final = parse_instant("2026-10-01T00:00:00Z")
 NOVEMBER: Final = parse_instant("2026-11-01T00:00:00Z")
 DECEMBER: Final = parse_instant("2026-12-01T00:00:00Z")
+SILENT: Final = "198.18.51.2"
+HIDDEN: Final = "198.18.50.1"
+LISTED: Final = "198.18.60.14"
+BESIDE: Final = "198.18.60.41"
 NEW_CLIENT: Final = "2001:db8:5::/64"
 EXEMPT: Final[Entries] = {
     f"exempt/rate/{GONE}": {"note": "the old relay"},
@@ -99,6 +106,11 @@ def test_everybody_is_proposed_what_they_deserve(november: Month) -> None:
 
 def test_the_evidence_is_what_was_counted(november: Month) -> None:
     by_subject = {it.subject: it for it in november.proposals}
+    network = by_subject["198.18.7.0/24"].evidence
+    assert network["violations"] == network["connections"] == 6 * 4 * 30
+    assert network["violated"] == "pregreet (720 times)" and "refused" not in network
+    of_burst = "its network delivered: 1200 messages from others in 203.0.113.0/24"
+    assert all(of_burst in by_subject[it].why for it in CROWD)
     monitor = by_subject[MONITOR].evidence
     assert (monitor["connections"], monitor["messages"], monitor["every"]) == (144 * 30, 0, "10 min")
     assert monitor["name"] == "probe.monitor.example"
@@ -191,6 +203,108 @@ def test_thresholds_scale_to_the_days_there_is_data_of(tmp_path: Path) -> None:
         whole = reviewed(store.settings, NOVEMBER, DECEMBER, entries={}, thresholds=Thresholds(), days=30)
         assert kinds(whole) == {"198.51.100.23": "block"}
         assert len(events_of(SAMPLE)) > 1000
+    finally:
+        store.stop()
+
+
+def odd_log() -> bytes:
+    """November: who says nothing by a clock, who hides behind one message, who sits beside a sender."""
+    log = MonthLog()
+    for number in range(600):
+        at = SECOND + timedelta(minutes=10 * number)
+        log.session(at, SILENT, counts="commands=0/0")
+        if number < 10:
+            log.session(at + timedelta(seconds=40), BESIDE, messages=1)
+        if number < 120:
+            log.refused(at + timedelta(seconds=50), HIDDEN, "554 5.7.1 <x@example.org>: Relay access denied")
+            log.refused(at + timedelta(seconds=60), LISTED, "554 5.7.1 blocked using zone.example")
+            log.pregreet(at + timedelta(seconds=70), LISTED)
+    log.session(SECOND + timedelta(days=9), HIDDEN, messages=1)
+    for number in range(1000):
+        log.session(SECOND + timedelta(minutes=30 * number), "192.0.2.250", messages=1)
+    return log.text()
+
+
+def test_who_hides_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "store")
+    try:
+        Recorder(store.settings).log(odd_log())
+        found = reviewed(store.settings, NOVEMBER, DECEMBER, entries={}, days=30)
+        by_subject = {it.subject: it for it in found.proposals}
+        assert kinds(found) == {
+            "192.0.2.250": "exempt",
+            SILENT: "look",
+            HIDDEN: "look",
+            LISTED: "block",
+        }
+        assert by_subject[SILENT].why == "probes the port every 10 min and says nothing"
+        assert by_subject[HIDDEN].why == "delivers, but 120 refusals outweigh 1 message"
+        listed = by_subject[LISTED]
+        assert "its network delivered: 10 messages from others in 198.18.60.0/24" in listed.why
+        assert listed.evidence["refused"] == "554 5.7.1 blocked using zone.example (120 times)"
+        assert listed.evidence["violated"] == "pregreet (120 times)"
+        assert listed.evidence["helo"].startswith("=HYPERLINK(")
+        assert [it.reasons for it in found.refused if it.row.name == LISTED] == [
+            (("554 5.7.1 blocked using zone.example", 120),)
+        ]
+        monkeypatch.setattr("streams.audit.month_clients._FEW_ROWS", 0)
+        again = reviewed(store.settings, NOVEMBER, DECEMBER, entries={}, days=30)
+        assert again.proposals == found.proposals
+    finally:
+        store.stop()
+
+
+def test_events_that_are_gone_block_nobody(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    try:
+        Recorder(store.settings).log(whole_log())
+        before = reviewed(store.settings, NOVEMBER, DECEMBER, entries={})
+        assert not any("stored" in it and "events" in it for it in before.remarks)
+        for condition, monitor in (("at < '2026-11-27'", "exempt"), ("at >= '2026-11-01'", "look")):
+            store.rows(f"ALTER TABLE events DELETE WHERE {condition} SETTINGS mutations_sync = 2")
+            found = reviewed(store.settings, NOVEMBER, DECEMBER, entries={})
+            assert kinds(found) == kinds(before) | {MONITOR: monitor}
+            note = next(it for it in found.remarks if "goaway db retention" in it)
+            kept = (
+                "events of this month are stored from 2026-11-27 00:00 on only"
+                if monitor == "exempt"
+                else "no event of this month"
+            )
+            assert kept in note and "nobody is proposed for blocking for want of them" in note
+        shown = goaway(store.settings, "audit", "--month", "2026-11")
+        assert "no event of this month is stored any more" in shown.stdout
+        monitors = [it for it in shown.stdout.split("\n- ") if it.startswith(MONITOR)]
+        assert len(monitors) == 1 and "goaway deny" not in monitors[0]
+        store.rows("TRUNCATE TABLE traffic_by_minute")
+        assert reviewed(store.settings, NOVEMBER, DECEMBER, entries={}).scaled.block_from == 100
+    finally:
+        store.stop()
+
+
+def test_csv_is_not_written_into_something_else(settings: ClickHouseSettings, tmp_path: Path) -> None:
+    (tmp_path / "tables.csv").mkdir()
+    (tmp_path / "report").write_text("mine")
+    for arguments in (
+        ("--csv", "audit.html"),
+        ("--csv", "report"),
+        ("--csv", "tables.csv"),
+        ("--html", "a.csv", "--csv", "a.csv"),
+    ):
+        paths = [it if it.startswith("--") else str(tmp_path / it) for it in arguments]
+        done = goaway(settings, "audit", "--month", "2026-11", *paths)
+        assert done.returncode == 2 and "Try: goaway audit --csv" in done.stderr, done.stderr
+    assert sorted(it.name for it in tmp_path.iterdir()) == ["report", "tables.csv"]
+    assert (tmp_path / "report").read_text() == "mine"
+
+
+def test_one_is_not_said_in_the_plural(settings: ClickHouseSettings, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    try:
+        log = MonthLog()
+        log.session(SECOND, "192.0.2.250", messages=1)
+        Recorder(store.settings).log(log.text())
+        shown = goaway(store.settings, "audit", "--month", "2026-11").stdout
+        assert "1 client, 1 connection, 1 message, 0 refusals, 0 of them by Goaway" in shown
     finally:
         store.stop()
 

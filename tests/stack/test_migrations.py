@@ -175,7 +175,7 @@ def test_the_commands(engine: ClickHouseSettings, clickhouse: ClickHouse) -> Non
     def db(*arguments: str, code: int = 0) -> str:
         return said(clickhouse, engine, *arguments, code=code)
 
-    assert "would apply 0001_events.sql: 1 statements" in db("migrate", "--dry-run")
+    assert "would apply 0001_events.sql: 1 statement\n" in db("migrate", "--dry-run")
     assert "CREATE TABLE IF NOT EXISTS events\n" in db("migrate", "--print")
     assert "not yet" in db("status", code=1)
     assert "applied 0001_events.sql" in db("migrate")

@@ -12,7 +12,6 @@ from msgspec.structs import replace as with_fields
 
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.grouping import Grouping
-from streams.audit.hits import SPOKEN, is_ours, spoken_by
 from streams.audit.migrations import migrate, read_migrations
 from streams.audit.rollups import ROLLUPS, differences, settle
 from streams.audit.search import Query, search
@@ -20,6 +19,7 @@ from streams.audit.stats import stats
 from streams.config import ClickHouseSettings
 from streams.model.event import Event
 from streams.model.instant import Instant, parse_instant
+from streams.wire.postfix.ours import SPOKEN, is_ours, spoken_by
 from tests.properties.refusals import FORGED, event_of, not_ours, ours
 
 pytestmark = pytest.mark.needs("chdb")
@@ -108,7 +108,7 @@ def test_the_engine_tells_who_refused_as_python_does(clickhouse: ClickHouse) -> 
     for trigger in SPOKEN:
         for asked in (
             {"trigger": trigger},
-            {"trigger": trigger, "sender": "*"},
+            {"trigger": trigger, "text": "Go away"},
         ):  # the short way, and the long
             query = Query(START, END, what="events", limit=10_000, **asked)  # type: ignore[arg-type]
             hits = {hit.event.id for hit in search(clickhouse, query) if hit.event is not None}

@@ -13,8 +13,9 @@ import pytest
 from msgspec.structs import replace
 
 from streams.audit.clickhouse import ClickHouse
+from streams.audit.counting import COUNTERS, Whose, table_for
 from streams.audit.grouping import Grouping
-from streams.audit.stats import COUNTERS, SORTS, Stats, Whose, stats, table_for
+from streams.audit.stats import SORTS, Stats, stats
 from streams.config import ClickHouseSettings
 from streams.model.client import Network, parse_network, shown
 from streams.model.event import Event
@@ -281,8 +282,12 @@ def test_days_and_hours_are_shown_newest_first_unless_told(settings: ClickHouseS
 
 
 def test_by_name_and_by_as(settings: ClickHouseSettings, tmp_path_factory: pytest.TempPathFactory) -> None:
-    rows = {row["name"]: row for row in document(settings, "--by", "ptr")["rows"]}
-    assert {"example.com", "example.net", ""} <= set(rows)
+    found = document(settings, "--by", "ptr")
+    assert {"example.com", "example.net", "(none)"} <= {row["name"] for row in found["rows"]}
+    assert found["total"]["name"] == "total"
+    done = goaway(settings, "stats", *DAY, "--by", "ptr", "--csv")
+    names = [row["name"] for row in csv.DictReader(io.StringIO(done.stdout))]
+    assert names == [*(row["name"] for row in found["rows"]), "total"]
     file = tmp_path_factory.mktemp("as") / "as.csv"
     file.write_text(
         "prefix,as,name\n192.0.2.0/24,64496,Docs\n203.0.113.200,64497,One\n2001:db8::/32,64500,=x\n"

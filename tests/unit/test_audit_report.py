@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.audit.counting import COUNTERS
 from streams.audit.month_series import BY_MTA, Compared, Day, RuleCount, Warned
 from streams.audit.monthly import Month, Refused
 from streams.audit.proposals import KINDS, Proposal, Thresholds
@@ -27,8 +28,9 @@ from streams.audit.report.charts import (
     ticks_to,
 )
 from streams.audit.report.page import report
+from streams.audit.report.style import STYLE
 from streams.audit.report.text import number, safe
-from streams.audit.stats import COUNTERS, Row
+from streams.audit.stats import Row
 from streams.model.instant import Instant, parse_instant
 from streams.wire.policy_log import Change
 
@@ -106,6 +108,30 @@ def test_bars_are_readable_whatever_they_count(rows: list[Bar]) -> None:
 @given(st.dictionaries(st.tuples(st.integers(1, 31), st.integers(0, 23)), st.integers(1, 10**7)))
 def test_the_heat_map_is_readable(cells: dict[tuple[int, int], int]) -> None:
     check_labels(heat_map(cells, "x"))
+
+
+@pytest.mark.parametrize("days", [28, 29, 30, 31])
+def test_the_last_day_of_a_month_is_not_cut_off(days: int) -> None:
+    """Also in a font whose digits are wide."""
+    for svg in drawings(stacked_days({"rate": [50] * days}, "x")):
+        width = float(svg.attrib["viewBox"].split()[2])
+        last = [
+            it for it in svg.iter("{http://www.w3.org/2000/svg}text") if it.attrib["text-anchor"] == "middle"
+        ]
+        assert all(float(it.attrib["x"]) + 7 * len(it.text or "") / 2 <= width for it in last)
+
+
+def test_the_heat_map_says_how_much_each_shade_is() -> None:
+    for svg in drawings(heat_map({(1, 1): 2000, (2, 5): 1}, "x")):
+        *_, a, b, c, d, e = [text for _, _, _, text in labels(svg)]
+        assert [a, b, c, d, e] == ["0", "6", "44", "298", number(2000)]
+    assert "in logarithmic shades" in report(evil_month())
+
+
+def test_paper_is_no_telephone() -> None:
+    """A4 is narrower than the width at which tables become lists."""
+    assert "@media screen and (max-width:760px)" in STYLE and "@media (" not in STYLE
+    assert re.search(r"@media print\{.*h2[^{]*\{break-after:avoid\}", STYLE, re.DOTALL)
 
 
 @given(st.integers(0, 10**12))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streams.audit.hits import Cursor, block_at, instant_of_short, parse_cursor, short_id, spoken_by
+from streams.audit.hits import Cursor, block_at, cannot_be_told, instant_of_short, parse_cursor, short_id
 from streams.audit.remedies import would_have_passed
 from streams.audit.search import pattern
 from streams.audit.stored import bounds, clients_holding, holds_mapped, keys_around
@@ -21,6 +21,7 @@ from streams.model.event import Event, EventKind
 from streams.model.instant import Instant, parse_instant
 from streams.wire.policy_entries import Entries
 from streams.wire.policy_log import Change
+from streams.wire.postfix.ours import MAX_OURS, spoken_by
 
 AT: Final = parse_instant("2026-11-05T10:00:00Z")
 S: Final = 1_000_000
@@ -146,6 +147,66 @@ def test_patterns_take_a_star_for_anything_and_nothing_else(text: str, made: str
 def test_the_text_says_who_refused(detail: str, trigger: str) -> None:
     assert spoken_by(event("x", detail=detail)) == trigger
     assert spoken_by(event("x", detail=detail, code=0)) == ""
+
+
+@pytest.mark.parametrize(
+    ("detail", "helo", "unknown"),
+    [
+        ("551 5.7.1 <x>: Client host rejected: Go away: blocked by administrator", "x", False),
+        ("551 5.7.1 <x>: Client host rejected: Go away: blocked by administrator", "Go away: x", True),
+        ("504 5.5.2 <Go away: x>: Helo command rejected: need fully-qualified hostname", "x", True),
+        ("550 5.1.1 <x>: Recipient address rejected: unknown", "Go away: x", False),
+        ("550 5.1.1 <x>: Recipient address rejected: unknown", "x" * MAX_OURS, True),
+        ("550 " + "x" * MAX_OURS, "x", True),
+    ],
+)
+def test_whose_words_cannot_be_told(detail: str, helo: str, unknown: bool) -> None:
+    assert cannot_be_told(replace(event("x", detail=detail), helo=helo)) is unknown
+    assert not cannot_be_told(replace(event("x", detail=detail, code=0), helo=helo))
+
+
+def test_the_block_behind_another_opening_is_the_one_whose_reason_is_logged() -> None:
+    newest = block("l", AT - 5 * S, None, "IP listed in DNSBL: [Z]", "reputation")
+    rate = block("r", AT - 10 * S, None, "exceeded connection rate limit")
+    assert block_at([newest, rate], event("x", detail="551 No: exceeded connection rate limit")) is rate
+
+
+@pytest.mark.parametrize(
+    ("detail", "current", "words", "command"),
+    [
+        ("551 Go away: exceeded connection rate limit", None, "let alone by rate", "goaway exempt rate"),
+        ("551 Go away: IP listed in DNSBL: [Z]", {}, "let alone by dnsbl", "goaway exempt dnsbl"),
+        ("451 Go away: greylisted, retry in 600 s", {}, "let alone by greylist", "goaway exempt greylist"),
+        ("551 Go away: SMTP protocol violation: x", {}, "let alone by protocol", "goaway exempt protocol"),
+        (
+            "551 Go away: exceeded connection rate limit",
+            {"exempt/rate/192.0.2.0/24": {}},
+            "exempt from rate by 192.0.2.0/24",
+            "",
+        ),
+        ("551 Go away: blocked by administrator", {}, "no entry of its block list", ""),
+        ("551 Go away: blocked by administrator", None, "no entry in the block list", "goaway policy remove"),
+        ("551 Go away: another text", {}, "by what is not known", ""),
+        ("504 <Go away: x>: Helo command rejected: no", {}, "whose words these are cannot be told", ""),
+        ("504 <Go away: x>: Helo command rejected: no", None, "whose words these are cannot be told", ""),
+        ("550 user unknown", {"blocks/192.0.2.7": {}}, "the MTA refused by its own rules", ""),
+    ],
+)
+def test_what_lets_a_refusal_through_whose_decision_is_not_stored(
+    detail: str, current: Entries | None, words: str, command: str
+) -> None:
+    [(said, proposed)] = would_have_passed(told(None, event("x", detail=detail), current), AT)
+    assert words in said and proposed.startswith(command) and bool(proposed) == bool(command)
+    if command.startswith("goaway exempt"):
+        assert proposed == f"{command} 192.0.2.7"
+
+
+@pytest.mark.parametrize(
+    "detail", ["551 Go away: another text", "504 <Go away: x>: Helo command rejected: no"]
+)
+def test_an_entry_that_blocks_is_named_where_it_is_not_known_what_refused(detail: str) -> None:
+    found = would_have_passed(told(None, event("x", detail=detail), {"blocks/192.0.2.0/24": {}}), AT)
+    assert [command for _, command in found] == ["", "goaway policy remove blocks/192.0.2.0/24"]
 
 
 def test_the_block_that_stood_is_the_one_whose_reason_is_logged() -> None:
@@ -280,8 +341,17 @@ def test_the_change_that_decided_is_known_by_its_version() -> None:
 def test_remote_text_is_obeyed_by_nothing() -> None:
     assert cell("a\x1b[31m\n\u202eb") == "a\\x1b[31m\\n\\u202eb"
     assert len(cell("x" * 999)) == 200
-    for text in ("=1+1", "+1", "-1", "@x", "\tx", "\rx"):
+    for text in ("=1+1", "+1", "-1", "@x", "\tx", "\rx", " =1", "＝1", "＋1", "－1", "＠x"):
         assert spreadsheet(text) == f"'{text}"
+    for text, disarmed in (
+        ("x;=cmd|' /C calc'!A0", "x;'=cmd|' /C calc'!A0"),
+        ("x;＠y;+1", "x;'＠y;'+1"),
+        ("x\t-1", "x\t'-1"),
+        ("x\n=1", "x\n'=1"),
+        ('x; "@y', "x;' \"@y"),
+        ("a=b; c-d;e", "a=b; c-d;e"),
+    ):
+        assert spreadsheet(text) == disarmed
     assert (spreadsheet(-1), spreadsheet("a=b"), spreadsheet(None), spreadsheet(True)) == (
         "-1",
         "a=b",

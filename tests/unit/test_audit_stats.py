@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.audit.as_numbers import UNKNOWN, read_as_database
+from streams.audit.counting import COUNTERS, table_for
 from streams.audit.grouping import Grouping, sql_zone, within_sql
-from streams.audit.hits import MAX_OURS, NOT_OURS, OURS, SPOKEN
-from streams.audit.stats import COUNTERS, table_for
 from streams.cli.period import local, moment_in, month_of, period
 from streams.errors import GoawayError, UsageError
 from streams.model.instant import parse_instant, rfc3339
 from streams.resources import sql_folder
+from streams.wire.postfix.ours import MAX_OURS, NOT_OURS, OURS, SPOKEN
 
 Address = IPv4Address | IPv6Address
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -182,7 +182,8 @@ def test_a_list_of_prefixes(tmp_path: Path) -> None:
 def test_a_bad_row_is_named_by_its_line(tmp_path: Path, row: str) -> None:
     file = tmp_path / "as.csv"
     file.write_text(f"prefix,as,name\n{row}\n", encoding="utf-8")
-    with pytest.raises(UsageError, match="line 2"):
+    with pytest.raises(UsageError, match="line 2") as refused:
         read_as_database(file)
+    assert str(refused.value).count("Try: ") == 1
     with pytest.raises(GoawayError, match="cannot be read"):
         read_as_database(tmp_path / "absent.csv")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -89,6 +90,18 @@ def test_outside_a_terminal_everything_stands_whole(
     ]
     print_table(("host", "conns"), [])
     assert capsys.readouterr().out.split() == ["host", "conns"]
+
+
+def test_a_new_file_of_csv_has_the_mark_of_utf8_and_nothing_else_has(tmp_path: Path) -> None:
+    code = "from streams.cli.tables import print_csv; print_csv(('name',), [('ä;=1',)])"
+    file = tmp_path / "out.csv"
+    for marks in (1, 1):  # the second is added to the first
+        with file.open("ab") as opened:
+            subprocess.run([sys.executable, "-c", code], stdout=opened, cwd=ROOT, check=True)
+        assert file.read_bytes().startswith(b"\xef\xbb\xbfname\r\n")
+        assert file.read_bytes().count(b"\xef\xbb\xbf") == marks
+    piped = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT, check=True)
+    assert piped.stdout == "name\r\nä;'=1\r\n".encode()
 
 
 @pytest.mark.parametrize("command", ["policy show", "parse streams/embedded/sample/mail.log.gz", "--help"])

@@ -26,7 +26,7 @@ from streams.dashboards.grafana import FOLDER, SOURCE_UID
 from streams.dashboards.push import Grafana, holds
 from streams.dashboards.screens import SCREENS
 from streams.dashboards.source import source_of
-from streams.errors import GoawayError, SettingsError
+from streams.errors import GoawayError, SettingsError, UsageError
 
 TOKEN: Final = "glsa_do-not-say-it"
 PASSWORD: Final = "clickhouse-do-not-say-it"
@@ -324,6 +324,16 @@ def test_the_export_command_lists_what_it_wrote(tmp_path: Path) -> None:
     assert sorted(listed) == sorted(path for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert "/p/dashboards/goaway" in (tmp_path / "out/dashboards/goaway.yaml").read_text()
     assert not any(PASSWORD in path.read_text() for path in listed)
+
+
+@pytest.mark.parametrize(
+    "where", ["", "bad", "http://x:9000", "x:", ":9000", "x:0", "x:99999", "a b:9000", "x/y:9000"]
+)
+def test_an_address_that_is_none_is_given_to_no_grafana(tmp_path: Path, where: str) -> None:
+    for arguments in (("export", str(tmp_path / "out")), ("push",)):
+        with pytest.raises(UsageError, match="is not HOST:PORT"):
+            _goaway(*arguments, "--clickhouse", where, GOAWAY_GRAFANA_TOKEN="t")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_ca_goes_with_the_data_source(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from streams.cli.main import goaway
-from streams.errors import GoawayError, UsageError
+from streams.errors import GoawayError, UnavailableError, UsageError
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str]) -> GoawayError:
@@ -33,6 +33,10 @@ def refused(monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str]) -> Goaway
         (["search", "--day", "9999-12-31", "--timezone", "utc"], "no day follows 9999-12-31"),
         (["stats", "--day", "9999-12-31", "--timezone", "utc"], "no day follows 9999-12-31"),
         (["dashboards", "preview", "-", "--day", "9999-12-31"], "no day follows 9999-12-31"),
+        (
+            ["dashboards", "preview", "-", "--client", "192.0.2.300"],
+            "--client: '192.0.2.300' is not an address",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_said_and_what_to_do(
@@ -45,3 +49,19 @@ def test_what_cannot_be_used_is_said_and_what_to_do(
 def test_a_page_that_cannot_be_written_is_not_reachable(monkeypatch: pytest.MonkeyPatch) -> None:
     error = refused(monkeypatch, ["dashboards", "preview", "/nonexistent/page.html"])
     assert error.exit_code == 4 and "there is no folder /nonexistent" in error.what
+
+
+@pytest.mark.parametrize("command", ["search", "stats"])
+def test_what_is_advised_instead_of_a_range_can_be_typed(
+    monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    error = refused(monkeypatch, [command, "10.0.0.0-10.0.0.9"])
+    assert error.try_next == f"goaway {command} 10.0.0.0/29 10.0.0.8/31"
+    assert isinstance(refused(monkeypatch, error.try_next.split()[1:]), UnavailableError)
+
+
+@pytest.mark.parametrize("day", ["2023-02-30", "2026-13-01", "0000-01-01", "today"])
+def test_what_is_advised_instead_of_a_day_is_a_day(monkeypatch: pytest.MonkeyPatch, day: str) -> None:
+    error = refused(monkeypatch, ["stats", "--day", day, "--timezone", "utc"])
+    assert error.what == f"--day: {day!r} is no day"
+    assert isinstance(refused(monkeypatch, ["stats", *error.try_next.split()]), UnavailableError)

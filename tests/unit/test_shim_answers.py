@@ -65,7 +65,7 @@ def test_a_reply_is_one_bounded_line_of_printable_ascii(reason: str) -> None:
 
 
 def test_a_note_does_not_read_like_the_end_of_the_clients_words() -> None:
-    """Behind `>: ` a log line has the MTA's own words (streams/audit/hits.py)."""
+    """Behind `>: ` a log line has the MTA's own words (streams/wire/postfix/ours.py)."""
     block = Block(network=parse_network("192.0.2.1"), note="see <https://x.example/1>: spam")
     answers = Answers(PolicyIndex(Policy(blocks=(block,))), DecisionTable())
     refusal = answers.refusal(PolicyRequest(b"192.0.2.1", b"CONNECT"), NOW)

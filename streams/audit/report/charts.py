@@ -18,6 +18,8 @@ COLOURS: Final = ("#1f5fa8", "#c8501e", "#2f7d4f", "#7a4fa3", "#8a6d00", "#0f8a8
 _SIZE: Final = 11
 _GLYPH: Final = 6.3
 """Width of a character of text, on average, in units of the drawing."""
+_WIDEST: Final = 7.0
+"""Width of a digit in the widest of usual fonts."""
 NARROW: Final = 340
 WIDE: Final = 720
 
@@ -48,7 +50,8 @@ def bars(rows: Sequence[Bar], title: str) -> str:
 
 
 def heat_map(cells: Mapping[tuple[int, int], int], title: str) -> str:
-    """A row a day, from the first to the last that has anything; a column an hour; the darker, the more."""
+    """A row a day, from the first to the last that has anything; a column an hour; the darker, the more, by
+    the logarithm, as the legend says by its numbers."""
     return both(_heat(cells, title, WIDE), _heat(cells, title, NARROW))
 
 
@@ -130,7 +133,9 @@ def _stacked(series: Mapping[str, Sequence[int]], title: str, width: float) -> s
                 colour = COLOURS[place % len(COLOURS)]
                 body.append(_rect(left + day * step + step * 0.12, y, step * 0.76, tall, colour, tip))
         if day % every == 0:
-            body.append(_text(left + (day + 0.5) * step, base + 15, str(day + 1), "middle"))
+            label = str(day + 1)
+            middle = min(left + (day + 0.5) * step, width - 1 - _WIDEST * len(label) / 2)
+            body.append(_text(middle, base + 15, label, "middle"))
     legend, bottom = _legend(names, width, height + 4)
     return _svg(width, bottom + 6, title, [*body, *legend])
 
@@ -193,9 +198,14 @@ def _heat(cells: Mapping[tuple[int, int], int], title: str, width: float) -> str
             tip = f"day {day}, {hour}:00: {number(value)}"
             body.append(_rect(left + hour * step, y, step - 1, tall - 1, shade(value, most), tip))
     y = head + days * tall + 18
-    body.append(_text(left, y, "0"))
-    for place in range(5):
-        colour = shade(round((1 + most) ** (place / 4) - 1), most)
-        body.append(_rect(left + 14 + place * 18, y - 10, 17, 12, colour))
-    body.append(_text(left + 14 + 5 * 18 + 5, y, number(most)))
+    body += _shades(most, left, y)
     return _svg(width, y + 8, title, body)
+
+
+def _shades(most: int, x: float, y: float) -> list[str]:
+    """The legend of a heat map: a shade, and how much it stands for."""
+    drawn = []
+    for value in sorted({round((1 + most) ** (place / 4) - 1) for place in range(5)}):
+        drawn += [_rect(x, y - 10, 14, 12, shade(value, most)), _text(x + 18, y, number(value))]
+        x += 18 + _GLYPH * len(number(value)) + 10
+    return drawn

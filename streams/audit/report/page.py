@@ -81,7 +81,7 @@ def _figures(month: Month) -> Iterable[str]:
         Bar(
             f"{row.name} {month.names.get(row.name, '')}".strip(),
             row.counts["connections"],
-            f"({number(row.counts['messages'])} messages)",
+            f"({number(row.counts['messages'])} {'message' if row.counts['messages'] == 1 else 'messages'})",
             row.counts["refusals"],
         )
         for row in month.top
@@ -91,7 +91,7 @@ def _figures(month: Month) -> Iterable[str]:
     )
     cells = {(day, hour): count for day, hour, count in month.hourly}
     yield _figure(
-        "Connections by day (down) and hour (across)",
+        "Connections by day (down) and hour (across), in logarithmic shades",
         heat_map(cells, "hours of the month"),
     )
 

@@ -20,6 +20,7 @@ p{margin:6px 0}
 table{border-collapse:collapse;width:100%;margin:8px 0;font-size:14px}
 th,td{text-align:left;vertical-align:top;padding:5px 8px 5px 0}
 td{border-bottom:1px solid #d9d9d9;overflow-wrap:anywhere}
+table.rows td:first-child{min-width:9.5em}
 th{border-bottom:2px solid #999;font-size:13px;white-space:nowrap}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 code{font:13px/1.4 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overflow-wrap:anywhere}
@@ -38,20 +39,20 @@ figcaption{font-size:13px;color:#555;margin-bottom:6px}
 svg{display:block;width:100%;height:auto}
 .narrow{display:none}
 .narrow svg{max-width:480px}
-@media (max-width:760px){
+@media screen and (max-width:760px){
 body{padding:14px}.wide{display:none}.narrow{display:block}
 table.rows,table.rows tbody,table.rows tr,table.rows td{display:block}
 table.rows thead{display:none}
 table.rows tr{border-bottom:1px solid #999;padding:6px 0}
 table.rows td{border:0;padding:1px 0;text-align:left;white-space:normal}
 table.rows td[data-label]::before{content:attr(data-label) ": ";color:#555}
-table.rows td:first-child{font-weight:600}
+table.rows td:first-child{font-weight:600;min-width:0}
 table.rows td:first-child::before{content:""}
 }
 @media print{
 @page{size:A4;margin:14mm}
 html{font-size:11pt}body{padding:0;max-width:none}
-h2{break-after:avoid}.proposal,figure,tr,.card{break-inside:avoid}
+h2,h2+p,figcaption,thead{break-after:avoid}.proposal,figure,tr,.card{break-inside:avoid}
 .wide{display:block}.narrow{display:none}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}
 }

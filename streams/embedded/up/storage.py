@@ -41,6 +41,8 @@ class Storage:
 
     def start(self, environ: dict[str, str], then: Callable[[], None]) -> None:
         """Start the engine and migrate beside everything else, then call `then`."""
+        # what an up that was killed has left there names a ClickHouse that is no more
+        (self._plan.data / "up.json").unlink(missing_ok=True)
         threading.Thread(target=self._come_up, args=(environ, then), name="storage", daemon=True).start()
 
     def _come_up(self, environ: dict[str, str], then: Callable[[], None]) -> None:
@@ -62,9 +64,10 @@ class Storage:
             return
 
     def _migrate(self, environ: dict[str, str]) -> None:
+        # without --data it would ask the ClickHouse of an up that runs on another folder
         migrate = Child(
             "migrate",
-            ["db", "migrate"],
+            ["db", "migrate", "--data", str(self._plan.data)],
             environ={**environ, **self.environ},
             log=self._plan.data / "log" / "migrate.log",
             once=True,
@@ -87,6 +90,9 @@ class Storage:
             "GOAWAY_CLICKHOUSE_USER": found.user,
             "GOAWAY_CLICKHOUSE_DATABASE": found.database,
             "GOAWAY_CLICKHOUSE_PASSWORD": found.password,
+            # what the environment says of a server of one's own is not of this one
+            "GOAWAY_CLICKHOUSE_PASSWORD_FILE": "",
+            "GOAWAY_CLICKHOUSE_TLS": "off",
         }
 
     def tend(self) -> None:

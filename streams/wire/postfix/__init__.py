@@ -3,7 +3,7 @@
 Modules: `parser` (the entry), `line` (one line and the events made of it), `who` (the client, from the
 places where only Postfix writes), `memory` (what is remembered between lines), `sessions`, `handover`
 (postscreen to smtpd), `requests` (MAIL transactions counted once), `smtpd`, `postscreen`, `queue`
-(cleanup, qmgr), `dnsblog`.
+(cleanup, qmgr), `dnsblog`; of events, `ours`: whether we refused.
 """
 
 from streams.wire.postfix.parser import LogParser
