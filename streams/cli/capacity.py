@@ -17,8 +17,10 @@ from streams.cli.replay_source import Asked, source_options
 from streams.cli.tables import print_json, print_wrapped
 from streams.config import ClickHouseSettings
 from streams.errors import GoawayError, UsageError
-from streams.replay.capacity import Need, Rates, Traffic, needs
+from streams.replay.capacity import Need, Rates, Traffic, figure, needs
 from streams.replay.measuring import measured_rates, traffic_of
+from streams.replay.tune_page import length
+from streams.replay.tuning import LONG_ENOUGH_S
 
 _GIVEN: Final = {"parse": "parse_per_s", "engine": "engine_per_s", "worker": "worker_per_s"}
 _SIZES: Final = """
@@ -83,6 +85,7 @@ def capacity(
                 "traffic": asdict(traffic),
                 "rates": asdict(rates),
                 "needs": [asdict(it) for it in found],
+                "notes": _cautions(traffic),
                 "lines": asked.counts.facts(),
             }
         )
@@ -121,23 +124,32 @@ def _stored_bytes(settings: ClickHouseSettings) -> float | None:
     return int(size) / int(rows) if int(rows) >= _ENOUGH_ROWS else None
 
 
+def _cautions(traffic: Traffic) -> list[str]:
+    """What to bear in mind before believing it."""
+    if traffic.seconds >= LONG_ENOUGH_S:
+        return []
+    holes = ", pauses of more than a day left out" if traffic.holes_s else ""
+    return [
+        f"The history is {length(traffic.seconds)} long{holes}: a month-end, a newsletter or a new partner "
+        "may be busier than anything it shows. What is said of a day, a week or a month goes on as it did."
+    ]
+
+
 def _print(traffic: Traffic, rates: Rates, found: list[Need]) -> None:
     print_wrapped(
-        f"traffic  {traffic.events:,} events in {traffic.seconds / 86_400:.2f} days: {traffic.per_s:,.2f}/s, "
-        f"busiest minute {traffic.peak_per_s:,.1f}/s, {traffic.clients:,} clients remembered at once",
+        f"traffic  {traffic.events:,} events in {length(traffic.seconds)}: {figure(traffic.per_s)}/s, "
+        f"busiest minute {figure(traffic.peak_per_s)}/s, {traffic.clients:,} clients remembered at once",
         hanging=" " * 9,
     )
     print_wrapped(
-        f"rates    one core: {rates.parse_per_s:,.0f} lines read, {rates.engine_per_s:,.0f} events decided "
-        f"by the engine, {rates.worker_per_s:,.0f} by a worker, a second",
+        f"rates    one core: {figure(rates.parse_per_s)} lines read, {figure(rates.engine_per_s)} events "
+        f"decided by the engine, {figure(rates.worker_per_s)} by a worker, a second",
         hanging=" " * 9,
     )
+    for line in _cautions(traffic):
+        print_wrapped(f"note: {line}", hanging="  ", colour="yellow")
     click.echo()
     for need in found:
-        value = (
-            f"{need.value:,.0f}"
-            if need.value >= 100 or need.value == int(need.value)
-            else f"{need.value:.3g}"
-        )
-        click.secho(f"{need.name}: {value}{' ' + need.unit if need.unit else ''}", bold=True)
-        click.echo(f"    {need.formula}\n    {need.numbers}")
+        click.secho(f"{need.name}: {figure(need.value)}{' ' + need.unit if need.unit else ''}", bold=True)
+        for line in (need.formula, need.numbers):
+            print_wrapped(line, indent="    ", hanging="    ")

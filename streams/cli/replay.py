@@ -63,6 +63,9 @@ from streams.wire.frames import encode
     metavar="N|max",
     help="How fast --to-kafka sends: 1 as it happened, 10 ten times faster.",
 )
+@click.option(
+    "--yes", is_flag=True, help="Do not ask before --to-kafka, though a pipeline follows the topic."
+)
 @data_option
 def replay(
     files: tuple[Path, ...],
@@ -79,6 +82,7 @@ def replay(
     as_json: bool,
     to_kafka: bool,
     speed: str,
+    yes: bool,
     data: Path,
 ) -> None:
     """Run a history through the engine: FILES (logs, JSON events, compressed or not, - is standard input),
@@ -90,7 +94,7 @@ def replay(
     """
     asked = Asked(files, start, end, kafka, zone, data, policy_name)
     _one_of(compare=compared is not None, verify=verify, to_kafka=to_kafka, jobs=jobs > 1)
-    _check_flags(compared, verify, to_kafka, warnings=warnings, as_json=as_json, speed=speed)
+    _check_flags(compared, verify, to_kafka, warnings=warnings, as_json=as_json, speed=speed, yes=yes)
     if compared is None and html_file is not None:
         raise UsageError(
             "--html is for --compare", try_next="goaway replay --compare now FILE --html PAGE LOG"
@@ -108,7 +112,7 @@ def replay(
     if to_kafka:
         from streams.cli.replay_load import feed, speed_of
 
-        feed(asked, speed_of(speed))
+        feed(asked, speed_of(speed), yes=yes)
         return
     if verify:
         from streams.cli.replay_verify import verify_period
@@ -126,6 +130,7 @@ def _check_flags(
     warnings: bool,
     as_json: bool,
     speed: str,
+    yes: bool,
 ) -> None:
     """`UsageError` for a flag that would say nothing."""
     if compared is not None and (flag := next((it for it in compared if it.startswith("--")), "")):
@@ -144,6 +149,10 @@ def _check_flags(
     if speed != "max" and not to_kafka:
         raise UsageError(
             "--speed is for --to-kafka", try_next=f"goaway replay LOG --to-kafka --speed {speed[:32]}"
+        )
+    if yes and not to_kafka:
+        raise UsageError(
+            "--yes is for --to-kafka: nothing else asks", try_next="goaway replay LOG --to-kafka --yes"
         )
 
 

@@ -26,6 +26,7 @@ _EVENTS: Final = """
 SELECT count() FROM events
 WHERE at >= fromUnixTimestamp64Micro(%(warm)s, 'UTC') AND at < fromUnixTimestamp64Micro(%(end)s, 'UTC')
 """
+_NOT_STORED: Final = "its event is not stored"
 
 
 def verify_period(asked: Asked, *, as_json: bool) -> int:
@@ -104,12 +105,22 @@ def _words(found: Verdict) -> str:
         (
             head,
             f"The first difference is at {rfc3339(it.at)}, client {it.client}:",
-            f"  event     {it.event}, partition {it.partition} (life {it.epoch}), offset {it.offset}",
-            f"  policy    change {it.policy_number}",
+            f"  event     {it.event}, partition {it.partition} (life {it.epoch}), {_place(it)}",
+            f"  policy    {_policy(it)}",
             f"  recorded  {_shown(it.recorded)}",
             f"  replayed  {_shown(it.replayed)}",
         )
     )
+
+
+def _place(it: Difference) -> str:
+    return _NOT_STORED if it.offset < 0 else f"offset {it.offset}"
+
+
+def _policy(it: Difference) -> str:
+    if it.policy_number is not None:
+        return f"change {it.policy_number}"
+    return f"version {it.recorded.policy}" if it.recorded else "not known"
 
 
 def _shown(decision: Decision | None) -> str:
@@ -123,7 +134,8 @@ def _row(it: Difference) -> dict[str, object]:
         "event": it.event,
         "epoch": it.epoch,
         "partition": it.partition,
-        "offset": it.offset,
+        "offset": it.offset if it.offset >= 0 else None,
+        "event_stored": it.offset >= 0,
         "policy_number": it.policy_number,
         "recorded": None if it.recorded is None else _shown(it.recorded),
         "replayed": None if it.replayed is None else _shown(it.replayed),

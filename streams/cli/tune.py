@@ -20,23 +20,22 @@ from streams.cli.policy_names import AS_WAS, DEFAULTS, policy_name_option
 from streams.cli.policy_options import Changing
 from streams.cli.progress import shown
 from streams.cli.replay_source import Asked, source_options
-from streams.cli.tables import cell, print_table, print_wrapped
-from streams.cli.tune_apply import apply, changing_by
+from streams.cli.tune_apply import Allowed, apply, changing_by
 from streams.cli.tune_history import readable_again
+from streams.cli.tune_tables import print_tuned
 from streams.errors import UsageError
 from streams.model.event import Event
 from streams.model.policy import Policy
-from streams.replay.setting import RULES, Setting, grid, setting_of
-from streams.replay.tune_page import cautions, length, outstanding, summary, tune_page
+from streams.replay.setting import Setting, grid, setting_of
+from streams.replay.tune_json import document
+from streams.replay.tune_page import tune_page
 from streams.replay.tuning import Tuned
-from streams.replay.tuning import as_json as document
 from streams.replay.tuning import tune as run
 from streams.wire.policy_entries import policy_of
 
 MAX_SETTINGS = 1000
 _SAID_ALREADY = {"files", "start", "end", "kafka", "applies", "as_json"}
 """Parameters that name the history, and those that say what to do with the answer."""
-_CLIENTS = 8
 
 
 def _levels(_: click.Context, option: click.Parameter, value: str | None) -> list[float] | None:
@@ -75,6 +74,7 @@ def _swept(function: Any) -> Any:
 @click.option("--apply", "applies", is_flag=True, help="Change the policy on Kafka to what is recommended.")
 @click.option("--yes", is_flag=True, help="Do not ask before --apply.")
 @click.option("--short-history", is_flag=True, help="Let --apply go by a history shorter than a day.")
+@click.option("--lone-client", is_flag=True, help="Let --apply raise a limit for one client alone.")
 @policy_name_option
 @zone_option
 @click.option("--note", default="", help="Why; kept with the change.")
@@ -91,6 +91,7 @@ def tune(
     applies: bool,
     yes: bool,
     short_history: bool,
+    lone_client: bool,
     policy_name: str,
     zone: tzinfo,
     note: str,
@@ -105,6 +106,8 @@ def tune(
     headroom above the busiest legitimate client.
     """
     asked = Asked(files, start, end, kafka, zone, data, policy_name)
+    if not applies:
+        _only_to_apply(yes=yes, short_history=short_history, lone_client=lone_client, note=note, by=by)
     asked.check()
     check_page(html_file)
     warn_of_copies(files)
@@ -112,21 +115,33 @@ def tune(
     tuned = _tuned(asked, change, levels, per_network=per_network)
     if html_file is not None:
         write_page(html_file, tune_page(tuned))
-    if change is None:
-        if as_json:
-            click.echo(json.dumps({**document(tuned), "lines": asked.counts.facts()}))
-        else:
-            _print(tuned)
-            click.echo(f"To have it: {_command(asked)} --apply")
-        return
-    what = f"tune on {asked.words()}"[:200]
-    apply(tuned, change, shows=_print, yes=yes, short_history=short_history, what=what)
+    findings = {**document(tuned), "lines": asked.counts.facts()} if as_json else {}
+    if not as_json:
+        print_tuned(tuned, every=any(levels.values()))
+    if change is not None:
+        what = f"tune on {asked.words()}"[:200]
+        allowed = Allowed(yes=yes, short_history=short_history, lone_client=lone_client)
+        apply(tuned, change, findings=findings, allowed=allowed, what=what)
+    elif as_json:
+        click.echo(json.dumps(findings))
+    else:
+        click.echo(f"To have it: {_command(asked)} --apply")
+
+
+def _only_to_apply(**given: str | bool) -> None:
+    """`UsageError` for a flag that would say nothing."""
+    for name, value in given.items():
+        if value:
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"{flag} is for --apply; without it nothing is changed", try_next="goaway tune … --apply"
+            )
 
 
 def _tuned(
     asked: Asked, change: Changing | None, levels: dict[str, Sequence[float] | None], *, per_network: bool
 ) -> Tuned:
-    passes, done = 3 if per_network else 2, 0
+    done = 0
     with readable_again(asked.files) as paths:
         reading = replace(asked, paths=tuple(paths))
         policy = reading.policy() if change is None else policy_of(in_force(change)[1])
@@ -136,7 +151,7 @@ def _tuned(
             done += 1
             return reading.again(policy)
 
-        with shown(reading, lambda: f"{'clients' if done < 2 else 'settings'} {max(1, done)}/{passes}"):
+        with shown(reading, lambda: f"{'clients' if done < 2 else 'settings'} {max(1, done)}/2"):
             tuned = run(policy, history, settings=_settings(policy, levels), each_network=per_network)
     if not tuned.clients:
         raise reading.nothing()
@@ -176,47 +191,3 @@ def _settings(policy: Policy, levels: dict[str, Sequence[float] | None]) -> list
     if len(found) > MAX_SETTINGS:
         raise UsageError(f"{len(found):,} settings; at most {MAX_SETTINGS:,}", try_next="fewer values")
     return found
-
-
-def _print(tuned: Tuned) -> None:
-    """Who is who, the front, the recommendation."""
-    sides = list(tuned.sides.values())
-    print_wrapped(
-        f"{len(sides):,} clients in {length(tuned.span_s)}: {sides.count('protected'):,} "
-        f"legitimate, {sides.count('abusive'):,} abusive, {sides.count('unclear'):,} unclear; "
-        f"{len(tuned.settings):,} settings"
-    )
-    for side, name in (("protected", "legitimate"), ("abusive", "abusive")):
-        click.echo()
-        print_wrapped(f"The busiest {name} clients; at most open, connections and requests a minute:")
-        of = [it for it in tuned.peaks() if tuned.sides[it[0]] == side][:_CLIENTS]
-        for client, seen, thought in of:
-            peaks = " ".join(f"{it:>4}" for it in seen.peaks)
-            click.echo(f"  {client:<24}{peaks}  {thought.score:+4d} points")
-            print_wrapped(cell("; ".join(thought.reasons), 300), indent="      ")
-    click.echo("\nSettings (recommended *, now =; -: another stops more or hurts fewer):")
-    rows = []
-    for number in outstanding(tuned):
-        it, found = tuned.settings[number], tuned.weighed[number]
-        mark = ("*" if number == tuned.recommended else "") + ("=" if number == tuned.now else "")
-        mark += "-" if tuned.beaten(number) else ""
-        limits = "/".join(str(getattr(it, rule)) for rule in RULES)
-        cool = f"{it.cool_down_s} s" + (f" ×{it.cool_down_growth:g}" if it.cool_down_growth > 1 else "")
-        refused = found.refused
-        counts = (
-            found.clients["abusive"],
-            found.clients["protected"],
-            refused["abusive"],
-            refused["protected"],
-        )
-        rows.append((mark, limits, cool, *counts))
-    print_table(
-        ("", "limits", "cool-down", "stopped", "hurt", "refused bad", "refused good"),
-        rows,
-        spare=("refused bad", "refused good"),
-    )
-    click.echo()
-    for line in cautions(tuned):
-        print_wrapped(f"note: {line}", hanging="  ", colour="yellow")
-    for line in summary(tuned):
-        print_wrapped(line, hanging="  ")

@@ -1,7 +1,11 @@
 """What `goaway tune --apply` does: the change as it would be, made where somebody says so."""
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +16,6 @@ from streams.cli.policy_names import AS_WAS, DEFAULTS, NOW
 from streams.cli.policy_options import Changing, changing
 from streams.cli.replay_source import Asked
 from streams.errors import UsageError
-from streams.model.client import parse_network
 from streams.replay.setting import Setting, setting_of
 from streams.replay.tune_page import length
 from streams.replay.tuning import Tuned
@@ -33,69 +36,88 @@ def changing_by(asked: Asked, *, note: str, by: str, as_json: bool) -> Changing:
     return changing({"note": note, "by": by, "data": asked.data, "policy_file": file, "as_json": as_json})
 
 
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What `--apply` may do without asking."""
+
+    yes: bool
+    short_history: bool
+    lone_client: bool
+
+    def held_back(self, tuned: Tuned) -> dict[str, str]:
+        """Flag that lets it go on → why a yes alone does not."""
+        found = {}
+        if tuned.span_s < _DAY_S and not self.short_history:
+            found["--short-history"] = f"the history is {length(tuned.span_s)} long, less than a day"
+        if tuned.lone and not self.lone_client:
+            raised = (f"{it.rule} would be raised to {it.limit} by {it.client} alone" for it in tuned.lone)
+            found["--lone-client"] = ", ".join(raised)
+        return found
+
+
 def apply(
-    tuned: Tuned,
-    change: Changing,
-    *,
-    shows: Callable[[Tuned], None],
-    yes: bool,
-    short_history: bool,
-    what: str,
+    tuned: Tuned, change: Changing, *, findings: Mapping[str, object], allowed: Allowed, what: str
 ) -> None:
-    """Change the policy to what is recommended; exit code 1 where nobody said yes, or the history is shorter
-    than a day and nobody said that this will do. `shows` prints what was found."""
+    """Change the policy to what is recommended; exit code 1 where nobody said yes, or something holds a yes
+    back and nobody said that this will do. As JSON the answer has `findings`, too."""
     edit = _edit(tuned)
     attempt = Attempt(edit, in_force(change)[1], {})
     attempt(dict(attempt.before))
-    short = "" if short_history or tuned.span_s >= _DAY_S else f"the history is {length(tuned.span_s)} long"
-    goes = bool(attempt.words) and yes and not short
+    held = allowed.held_back(tuned)
+    goes = bool(attempt.words) and allowed.yes and not held
     if not change.as_json:
-        shows(tuned)
         click.echo()
         if not goes:
             print_words(attempt.words or ["nothing to change: the policy says so already"])
-    if not attempt.words:
+    if not goes and (not attempt.words or change.as_json or not _confirmed(held)):
         if change.as_json:
-            print_document(change, attempt, None)
-        return
-    if not goes and (change.as_json or not sys.stdin.isatty() or not _confirmed(short)):
-        if change.as_json:
-            print_document(change, attempt, None)
-        flags = " ".join([*(() if yes else ("--yes",)), *(("--short-history",) if short else ())])
-        because = f": {short}, less than a day" if short else ""
+            with _joined(findings):
+                print_document(change, attempt, None)
+        if not attempt.words:
+            return
+        flags = " ".join([*(() if allowed.yes else ("--yes",)), *held])
+        because = f": {'; '.join(held.values())}" if held else ""
         click.echo(f"nothing was changed{because}; {flags} applies it without asking", err=True)
         raise click.exceptions.Exit(1)
-    carry_out(change, edit, what)
+    with _joined(findings) if change.as_json else nullcontext():
+        carry_out(change, edit, what)
 
 
-def _confirmed(short: str) -> bool:
-    said = f"{short.capitalize()}, less than a day: busier times are not in it. " if short else ""
-    return click.confirm(f"{said}Apply this?", default=False, err=True)
+def _confirmed(held: Mapping[str, str]) -> bool:
+    """Whether a person says yes; no where none is there."""
+    if not sys.stdin.isatty():
+        return False
+    but = f"But {'; '.join(held.values())}. Apply this all the same?" if held else "Apply this?"
+    return click.confirm(but, default=False, err=True)
+
+
+@contextmanager
+def _joined(findings: Mapping[str, object]) -> Iterator[None]:
+    """The JSON document that is printed within becomes one with the findings."""
+    printed = StringIO()
+    with redirect_stdout(printed):
+        yield
+    click.echo(json.dumps({**findings, **json.loads(printed.getvalue())}))
 
 
 def _edit(tuned: Tuned) -> Edit:
-    """What `--apply` does to the entries: the keys that the recommendation changes, and no others.
-
-    Networks that wrote out the same value as `[limits]` follow it, as they did when it was weighed.
-    """
+    """What `--apply` does to the entries: the keys that the recommendation changes, and no others, so that
+    they say what was weighed. A network's key that is not written follows `[limits]` on its own."""
     was, becomes = setting_of(tuned.before.limits), setting_of(tuned.after.limits)
-    changed = {
-        name: (getattr(was, name), getattr(becomes, name))
-        for name in Setting.__struct_fields__
-        if getattr(was, name) != getattr(becomes, name)
-    }
-    names = {str(it.network): it.name for it in tuned.after.networks}
+    changed = [it for it in Setting.__struct_fields__ if getattr(was, it) != getattr(becomes, it)]
 
     def edit(entries: Entries) -> Entries:
         after = {key: dict(row) for key, row in entries.items()}
         limits = after.setdefault("limits", {})
-        limits.update({name: new for name, (_, new) in changed.items()})
-        for key, row in after.items():
-            if key.startswith("networks/"):
-                row.update({name: new for name, (old, new) in changed.items() if row.get(name) == old})
-        for network, of in tuned.networks.items():
-            row = after.setdefault(network_key(parse_network(network)), {"name": names[network]})
-            row.update({it.rule: it.limit for it in of})
+        limits.update({name: getattr(becomes, name) for name in changed})
+        for rule in tuned.after.networks:
+            network, key = str(rule.network), network_key(rule.network)
+            if network in tuned.new_networks:
+                after.setdefault(key, {"name": rule.name})
+            for name in (*changed, *(it.rule for it in tuned.networks.get(network, ()))):
+                wanted = getattr(rule.limits, name)
+                if key in after and after[key].get(name, getattr(becomes, name)) != wanted:
+                    after[key][name] = wanted
         return canonical(after)
 
     return edit

@@ -4,6 +4,7 @@ Every result comes with its formula and the numbers in it.
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 from math import ceil
 from typing import Final
 
@@ -24,6 +25,7 @@ ENGINE_SHARE: Final = 0.2
 EVENT_DAYS: Final = 7
 """Kafka keeps `smtp.events` for so long."""
 MONTH_DAYS: Final = 30.4
+_DAY_S: Final = 86_400
 _LEAST_PARTITIONS: Final = 4
 
 
@@ -33,13 +35,16 @@ class Traffic:
 
     events: int
     seconds: float
+    """From the first event to the last, without `holes_s`; at least a minute."""
     peak_per_s: float
-    """Events a second over the busiest minute."""
+    """Events a second over the busiest minute, wherever it begins."""
     clients: int
     """Remembered at once, at most."""
     decisions: int
     lines: int = 0
     """Log lines that these events were read from; 0 where the history is no log."""
+    holes_s: float = 0.0
+    """Pauses of everybody of more than a day, left out."""
 
     @property
     def per_s(self) -> float:
@@ -54,7 +59,7 @@ class Traffic:
     @property
     def decisions_per_day(self) -> float:
         """The average."""
-        return self.decisions / self.seconds * 86_400 if self.seconds else 0.0
+        return self.decisions / self.seconds * _DAY_S if self.seconds else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One result, how it comes about, and the same with the numbers in it."""
+    """One result, how it comes about, and the same with the numbers in it: `6 ÷ 60 s × 10 = 1`."""
 
     name: str
     value: float
@@ -83,70 +88,89 @@ class Need:
     numbers: str
 
 
+def figure(value: float) -> str:
+    """A number as a person reads it: four digits, more where it is larger, never an exponent."""
+    if value >= 1000 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{Decimal(f'{value:.4g}'):f}"
+
+
 def needs(traffic: Traffic, rates: Rates) -> list[Need]:
     """What this traffic needs, at these rates."""
     wanted = traffic.peak_per_s * HEADROOM
     workers = max(1, ceil(wanted / rates.worker_per_s))
-    partitions = max(_LEAST_PARTITIONS, 2 * workers)
-    shippers = wanted * traffic.lines_per_event / rates.parse_per_s
-    month = traffic.per_s * 86_400 * MONTH_DAYS
-    kafka = traffic.per_s * 86_400 * EVENT_DAYS
     memory = WORKER_BASE_MB * workers + traffic.clients * BYTES_PER_CLIENT / 1e6
-    lines = (
-        f"{traffic.lines_per_event:.2f}"
-        if traffic.lines
-        else "1 (assumed: the history is no log; lines that tell nothing come on top)"
-    )
-    peak = f"{traffic.peak_per_s:,.1f}/s × {HEADROOM:g}"
+    partitions = max(_LEAST_PARTITIONS, 2 * workers)
+    peak = f"{figure(traffic.peak_per_s)}/s × {HEADROOM:g}"
     return [
         Need(
             "workers",
             workers,
             "",
-            "busiest minute × headroom ÷ events a worker decides a second",
-            f"{peak} ÷ {rates.worker_per_s:,.0f}/s = {wanted / rates.worker_per_s:.3f}",
+            "busiest minute × headroom ÷ events a worker decides a second, rounded up",
+            f"{peak} ÷ {figure(rates.worker_per_s)}/s = {figure(wanted / rates.worker_per_s)}, "
+            f"rounded up to {figure(workers)}",
         ),
         Need(
             "partitions",
             partitions,
             "",
             f"2 × workers, at least {_LEAST_PARTITIONS}: so that workers can be doubled",
-            f"2 × {workers} = {2 * workers}",
+            f"max(2 × {figure(workers)}, {_LEAST_PARTITIONS}) = {figure(partitions)}",
         ),
-        Need(
-            "cores that read logs",
-            shippers,
-            "",
-            "busiest minute × headroom × lines an event ÷ lines read a second",
-            f"{peak} × {lines} ÷ {rates.parse_per_s:,.0f}/s",
-        ),
-        Need(
-            "ClickHouse, a month",
-            month * rates.stored_bytes / 1e9,
-            "GB",
-            f"events a second × 86400 × {MONTH_DAYS} × bytes an event takes stored",
-            f"{traffic.per_s:,.2f}/s × 86400 × {MONTH_DAYS} × {rates.stored_bytes:.1f} "
-            f"({'measured there' if rates.stored_measured else 'published'})",
-        ),
-        Need(
-            "Kafka",
-            kafka * rates.wire_bytes / 1e9,
-            "GB",
-            f"events a second × 86400 × {EVENT_DAYS} days × bytes of an event in its frame",
-            f"{traffic.per_s:,.2f}/s × 86400 × {EVENT_DAYS} × {rates.wire_bytes:.0f}",
-        ),
+        _readers(traffic, rates, peak),
+        *_disk(traffic, rates),
         Need(
             "memory of the workers",
             memory,
             "MB",
             "base × workers + clients remembered × bytes a client",
-            f"{WORKER_BASE_MB} × {workers} + {traffic.clients:,} × {BYTES_PER_CLIENT} ÷ 10⁶",
+            f"{WORKER_BASE_MB} × {figure(workers)} + {traffic.clients:,} × {BYTES_PER_CLIENT} ÷ 10⁶ = "
+            f"{figure(memory)} MB",
         ),
         Need(
             "decisions",
             traffic.decisions_per_day,
             "a day",
-            "decisions ÷ days of the history",
-            f"{traffic.decisions:,} ÷ {traffic.seconds / 86_400:.2f}",
+            "decisions ÷ seconds of the history × 86400",
+            f"{traffic.decisions:,} ÷ {figure(traffic.seconds)} s × {_DAY_S:,} = "
+            f"{figure(traffic.decisions_per_day)} a day",
+        ),
+    ]
+
+
+def _readers(traffic: Traffic, rates: Rates, peak: str) -> Need:
+    cores = traffic.peak_per_s * HEADROOM * traffic.lines_per_event / rates.parse_per_s
+    lines = f"{traffic.lines:,} lines ÷ {traffic.events:,} events" if traffic.lines else "1"
+    assumed = "" if traffic.lines else " (1 is assumed: the history is no log; lines that tell nothing add)"
+    return Need(
+        "cores that read logs",
+        cores,
+        "",
+        "busiest minute × headroom × lines an event ÷ lines read a second",
+        f"{peak} × {lines} ÷ {figure(rates.parse_per_s)}/s = {figure(cores)}{assumed}",
+    )
+
+
+def _disk(traffic: Traffic, rates: Rates) -> list[Need]:
+    day = traffic.per_s * _DAY_S
+    events = f"{traffic.events:,} events ÷ {figure(traffic.seconds)} s × {_DAY_S:,}"
+    stored, kept = day * MONTH_DAYS * rates.stored_bytes / 1e9, day * EVENT_DAYS * rates.wire_bytes / 1e9
+    source = "measured in ClickHouse" if rates.stored_measured else "as published"
+    return [
+        Need(
+            "ClickHouse, a month",
+            stored,
+            "GB",
+            f"events a second × 86400 × {MONTH_DAYS} days × bytes an event takes stored",
+            f"{events} × {MONTH_DAYS} × {figure(rates.stored_bytes)} bytes ÷ 10⁹ = {figure(stored)} GB "
+            f"({figure(rates.stored_bytes)} bytes {source})",
+        ),
+        Need(
+            "Kafka",
+            kept,
+            "GB",
+            f"events a second × 86400 × {EVENT_DAYS} days × bytes of an event in its frame",
+            f"{events} × {EVENT_DAYS} × {figure(rates.wire_bytes)} bytes ÷ 10⁹ = {figure(kept)} GB",
         ),
     ]

@@ -60,6 +60,14 @@ def even(parts: Iterable[bytes]) -> Iterator[bytes]:
         yield bytes(held)
 
 
+def first_lines(file: Path, count: int) -> list[bytes]:
+    """At most so many lines that are not empty, of what `chunks` gives, without their ends. A last line that
+    has none counts where it is the only one: more of it may be written."""
+    *whole, rest = next(even(chunks(file)), b"").split(b"\n")
+    found = [line for it in whole if (line := it.rstrip(b"\r"))][:count]
+    return found or [it for it in (rest.rstrip(b"\r"),) if it]
+
+
 def is_file(file: Path) -> bool:
     """Whether it can be read again: not `-`, a pipe or a device. What is not there, or out of reach, counts
     as a file, so that opening it says so."""

@@ -4,19 +4,26 @@ Rows of one table; the points of all that hold are added up. 30 and more: legiti
 where anything spoke against it. What lies between, and who is not known by anything, is unclear.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
 import msgspec
 
 from streams.model.instant import MICROSECONDS
-from streams.replay.observed import Observed, span_s
+from streams.replay.observed import Observed
 
 Verdict = Literal["legitimate", "unclear", "abusive"]
 
 LEGITIMATE: Final = 30
 _REGULAR: Final = 0.8
 _REGULAR_SPAN_S: Final = 6 * 3600
+_REGULAR_SESSIONS: Final = 20
+_SHORTEST_PAUSE_US: Final = 30 * MICROSECONDS
+_FEW_OPEN: Final = 4
+_FEW_A_MINUTE: Final = 12
+"""What a prober may have open at once, and do in a minute. Nothing vouches for it: what it can ask of limits
+(with headroom 5 and 15) is less than their defaults."""
+_NOT_SHOWN: Final = "what they would have sent is not shown"
 
 
 class Legitimacy(msgspec.Struct, frozen=True):
@@ -37,6 +44,8 @@ def legitimacy(seen: Observed) -> Legitimacy:
             score += points
             against |= points < 0
             reasons.append(f"{points:+d} {words}")
+    if seen.turned_away:
+        reasons.append(f"+0 Goaway refused {_attempts(seen.turned_away)} here: {_NOT_SHOWN}")
     if score >= LEGITIMATE:
         verdict: Verdict = "legitimate"
     else:
@@ -44,9 +53,27 @@ def legitimacy(seen: Observed) -> Legitimacy:
     return Legitimacy(verdict, score, tuple(reasons))
 
 
+def cut_short(clients: Iterable[Observed]) -> str:
+    """That Goaway itself refused in this history, in a sentence; empty where it did not."""
+    refused = [it.turned_away for it in clients if it.turned_away]
+    if not refused:
+        return ""
+    of = f"{len(refused):,} client{'s' * (len(refused) != 1)}"
+    return f"Goaway itself refused {_attempts(sum(refused))} of {of} in this history: {_NOT_SHOWN}."
+
+
+def _attempts(count: int) -> str:
+    return f"{count:,} attempt{'s' * (count != 1)}"
+
+
 def protected(seen: Observed, found: Legitimacy) -> bool:
     """Whether limits must not hurt it: legitimate, or it delivered mail, whatever else is said of it."""
     return found.verdict == "legitimate" or seen.messages > 0
+
+
+def span_s(seen: Observed) -> float:
+    """Seconds from its first connection to its latest."""
+    return (seen.last - seen.first) / MICROSECONDS
 
 
 Points = tuple[int, str]
@@ -70,11 +97,16 @@ def _learnt(seen: Observed) -> Points:
 
 
 def _regular(seen: Observed) -> Points:
-    """A prober: it comes at even intervals for hours, greets, quits, and never errs."""
-    evenly = seen.regular >= _REGULAR and span_s(seen) >= _REGULAR_SPAN_S
-    errs = seen.erring or seen.violations or seen.listed or seen.auth_failures
-    prober = evenly and not errs and seen.clean >= 0.9 * seen.connects
-    every = f"{seen.typical_us / MICROSECONDS:.0f} s" if seen.gaps else ""
+    """A prober: it comes at even intervals for hours, with few connections, greets, quits, and never errs."""
+    rhythms = seen.rhythms
+    if rhythms is None:
+        return 0, ""
+    evenly = rhythms.regular >= _REGULAR and rhythms.pause_us >= _SHORTEST_PAUSE_US
+    few = seen.peaks[0] <= _FEW_OPEN and max(seen.peaks[1:]) <= _FEW_A_MINUTE
+    errs = seen.erring or seen.refused or seen.violations or seen.listed or seen.auth_failures
+    greets = seen.clean >= max(_REGULAR_SESSIONS, 0.9 * seen.served)
+    prober = evenly and few and not errs and greets and span_s(seen) >= _REGULAR_SPAN_S
+    every = f"{rhythms.pause_us / MICROSECONDS:.0f} s"
     return (40 if prober else 0), f"connects every {every} for {span_s(seen) / 3600:.0f} h and never errs"
 
 
@@ -87,7 +119,7 @@ def _listed(seen: Observed) -> Points:
 
 
 def _violations(seen: Observed) -> Points:
-    much = seen.violations and seen.violations >= 0.1 * seen.connects
+    much = seen.violations and seen.violations >= 0.1 * seen.served
     return (-min(40, 10 + 2 * seen.violations) if much else 0), f"{seen.violations:,} protocol violations"
 
 
@@ -109,8 +141,8 @@ def _errs(seen: Observed) -> Points:
 
 
 def _nothing(seen: Observed) -> Points:
-    idle = seen.connects >= 20 and not seen.accepted and not seen.clean and not seen.authenticated
-    return (-20 if idle else 0), f"{seen.connects:,} connections and not one clean session"
+    idle = seen.served >= 20 and not seen.accepted and not seen.clean and not seen.authenticated
+    return (-20 if idle else 0), f"{seen.served:,} connections and not one clean session"
 
 
 EVIDENCE: Final[tuple[Callable[[Observed], Points], ...]] = (

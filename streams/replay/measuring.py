@@ -1,7 +1,7 @@
 """Rates of this machine, measured in a second or two on a history made for it; the traffic of a history."""
 
 import time
-from collections import Counter
+from bisect import bisect_left
 from datetime import UTC
 from typing import Final
 
@@ -15,13 +15,20 @@ from streams.model.instant import MICROSECONDS, Instant
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
 from streams.replay.capacity import ENGINE_SHARE, Rates, Traffic
+from streams.replay.covered import Covered
 from streams.replay.order import Batches
 from streams.wire.frames import encode_frame
 from streams.wire.postfix import LogParser
 
 _EVENTS: Final = 60_000
+_FRAME: Final = 200
+"""Events of a frame."""
 _SAMPLE: Final = 20_000
 """Events whose size on the wire is measured."""
+_MINUTE_US: Final = 60 * MICROSECONDS
+_LATE_US: Final = 600 * MICROSECONDS
+"""A host that ships its log apart may be minutes behind."""
+_LOOK_AT: Final = 4096
 _START: Final = 1_700_000_000 * MICROSECONDS
 _KINDS: Final[tuple[EventKind, ...]] = ("connect", "helo", "mail", "message", "disconnect")
 
@@ -79,28 +86,84 @@ def _parse_rate() -> float:
     return best
 
 
+class BusiestMinute:
+    """The most events of any 60 seconds, wherever these begin; what is late by `_LATE_US` counts in its own
+    time."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        self._held: list[int] = []
+        self._look_at = _LOOK_AT
+
+    def add(self, at: int) -> None:
+        """Take an event's time in."""
+        self._held.append(at)
+        if len(self._held) >= self._look_at:
+            self.look()
+            held = self._held
+            del held[: bisect_left(held, held[-1] - _LATE_US)]
+            self._look_at = max(_LOOK_AT, 2 * len(held))  # what stays is looked at again
+
+    def look(self) -> None:
+        """Bring `events` up to date."""
+        held = self._held
+        held.sort()
+        begins = 0
+        for place, at in enumerate(held):
+            while held[begins] <= at - _MINUTE_US:
+                begins += 1
+            self.events = max(self.events, place - begins + 1)
+
+
+class _Wire:
+    """Bytes of an event in its frame, compressed as the shipper compresses, by a sample."""
+
+    def __init__(self) -> None:
+        self._frame: list[Event] = []
+        self._events = self._packed = 0
+
+    def add(self, event: Event) -> None:
+        """Take an event in."""
+        if self._events < _SAMPLE:
+            self._frame.append(event)
+            if len(self._frame) == _FRAME:
+                self._pack()
+
+    def bytes_an_event(self) -> float:
+        """Of one event; 0 where there was none."""
+        self._pack()
+        return self._packed / self._events if self._events else 0.0
+
+    def _pack(self) -> None:
+        if self._frame:
+            self._packed += len(bytes(cramjam.lz4.compress(encode_frame(self._frame))))
+            self._events += len(self._frame)
+            self._frame.clear()
+
+
 def traffic_of(batches: Batches, policy: Policy) -> tuple[Traffic, float]:
     """Gone through with the engine, so that decisions and clients remembered are counted too; and the bytes
-    of an event in its frame, compressed as the shipper compresses (0: there was none)."""
+    of an event in its frame (0: there was none). The same for a history however it is cut into batches;
+    markers of the policy are no traffic."""
     index = PolicyIndex(policy)
     state = State(memory_s=policy.memory_s)
-    minutes: Counter[int] = Counter()
-    clients = decisions = 0
-    first = last = 0
-    framed = packed = 0
-    for batch in batches:
-        if framed < _SAMPLE and batch.items:
-            some = batch.items[:200]
-            framed += len(some)
-            packed += len(bytes(cramjam.lz4.compress(encode_frame(some))))
-        for event in batch.items:
-            minutes[event.at // (60 * MICROSECONDS)] += 1
-            decisions += sum(hasattr(it, "until") for it in step(index, state, event))
-        if batch.items:
-            first = first or batch.items[0].at
-            last = max(last, batch.items[-1].at)
+    minute, wire, covered = BusiestMinute(), _Wire(), Covered()
+    events = clients = decisions = 0
+    for event in covered.by(event for batch in batches for event in batch.items):
+        if event.kind == "policy":
+            continue
+        events += 1
+        minute.add(event.at)
+        wire.add(event)
+        decisions += sum(hasattr(it, "until") for it in step(index, state, event))
         clients = max(clients, len(state.clients))
-    seconds = max(60.0, (last - first) / MICROSECONDS)
-    peak = max(minutes.values(), default=0) / 60
-    traffic = Traffic(minutes.total(), seconds, peak, clients, decisions)
-    return traffic, packed / framed if framed else 0.0
+    minute.look()
+    traffic = Traffic(
+        events,
+        max(60.0, covered.us / MICROSECONDS),
+        minute.events / 60,
+        clients,
+        decisions,
+        holes_s=covered.holes_us / MICROSECONDS,
+    )
+    return traffic, wire.bytes_an_event()

@@ -1,26 +1,31 @@
 """What a history shows of each client: what it did, how it went, and how high its counts rose unblocked."""
 
-import re
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Iterator
+from typing import Final, TypeVar
 
 from streams.engine.state import ClientState, State
 from streams.engine.step import step
 from streams.model.client import Address, Client
 from streams.model.event import Event, EventKind
-from streams.model.instant import MICROSECONDS
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
+from streams.replay.log_words import answered_zones, failed_logins, refusing_zone
+from streams.replay.rhythm import Rhythms
 from streams.replay.setting import RULES, unlimited, with_schedules_marked
+from streams.wire.postfix.ours import is_ours
 
 _MAX_ZONES: Final = 8
-_MAX_FAILING: Final = 64
-_NO_LOGIN: Final = re.compile(r"\bauth=0/(\d{1,4})\b", re.ASCII)
+_MAX_OPEN: Final = 64
 _EVERY: Final = (True, True, True)
+_NONE: Final = (False, False, False)
+T = TypeVar("T")
 
 
 class Observed:
-    """One client's doings in a history, in counts: small, whatever the length of the history."""
+    """One client's doings in a history, in counts: small, whatever the length of the history.
+
+    What Goaway refused of it is no evidence: neither the refusals, nor how sessions ended that had one.
+    """
 
     __slots__ = (
         "accepted",
@@ -30,34 +35,38 @@ class Observed:
         "authenticated",
         "clean",
         "connects",
+        "elsewhere",
         "erring",
         "exempt",
         "failing",
         "first",
-        "gaps",
         "last",
         "learnt",
-        "like",
         "listed",
         "messages",
         "network",
         "peaks",
         "ptr",
         "refused",
-        "typical_us",
+        "rhythms",
+        "turned_away",
+        "turning_away",
+        "unserved",
         "violations",
     )
 
     def __init__(self, address: Address, at: int) -> None:
         self.address = address
         self.network = ""
-        """The policy's network entry that sets its limits."""
+        """The policy's network entry that set the limits of its first event."""
         self.exempt = False
-        """Whether the rate module lets it alone."""
+        """Whether the rate module lets all of its connections and transactions alone."""
         self.ptr = ""
         self.connects = self.messages = self.authenticated = self.auth_failures = self.violations = 0
         self.accepted = self.refused = 0
         """Transactions that were taken; transactions, recipients and greetings that were refused for good."""
+        self.turned_away = self.unserved = 0
+        """Attempts that Goaway refused for good; sessions in which it refused one, or put it off."""
         self.clean = self.erring = 0
         """Sessions that ended with QUIT and had no command fail; sessions that had."""
         self.learnt = False
@@ -66,31 +75,29 @@ class Observed:
         self.peaks = [0, 0, 0]
         """The highest counts of `RULES` while no limit blocks it."""
         self.asks = [0, 0, 0]
-        """The same while no schedule sets that limit: what it asks of `[limits]` or its network's entry."""
+        """The same at what `[limits]` judge, or its network's entry: not while it is exempt, nor while a
+        schedule sets that limit."""
+        self.elsewhere: dict[str, list[int]] | None = None
+        """What addresses of it ask that other entries hold (empty: `[limits]`), by entry."""
         self.failing: dict[str, None] | None = None
         """Open sessions in which a login failed, at most 64: what their end says of that is known already."""
+        self.turning_away: dict[str, bool] | None = None
+        """Open sessions in which Goaway refused, at most 64, and whether it did so at the door."""
         self.first = self.last = at
         """Its first and its latest connection."""
-        self.typical_us = 0
-        self.gaps = self.like = 0
-        """Pauses between its connections, and how many were like the typical one then (within a quarter)."""
+        self.rhythms: Rhythms | None = None
+        """At what intervals it connects, from its second connection on: most clients come once."""
 
     @property
-    def regular(self) -> float:
-        """Share of pauses that are alike; 0 where there are few."""
-        return self.like / self.gaps if self.gaps >= 20 else 0.0
+    def served(self) -> int:
+        """Connections in which Goaway refused nothing."""
+        return max(0, self.connects - self.unserved)
 
-    def connected(self, at: int) -> None:
-        """One more connection."""
-        gap = at - self.last
-        if self.connects and gap >= 0:
-            self.gaps += 1
-            typical = self.typical_us or gap
-            self.like += abs(gap - typical) * 4 <= typical
-            # follows slowly, and an outage hardly: what is typical is what most pauses are like
-            self.typical_us = typical + (min(max(gap, typical // 2), typical * 2) - typical) // 8
-        self.connects += 1
-        self.last = max(self.last, at)
+    def entries(self) -> Iterator[tuple[str, list[int]]]:
+        """Every network entry that judged it (empty: `[limits]`), with what it asks of that."""
+        yield self.network, self.asks
+        if self.elsewhere is not None:
+            yield from self.elsewhere.items()
 
     def note(self, event: Event) -> None:
         """Count what an event tells of."""
@@ -98,31 +105,32 @@ class Observed:
             self.ptr = event.ptr[:128]
         match event.kind:
             case "connect":
-                self.connected(event.at)
+                self.connects += 1
+                self.last = max(self.last, event.at)
+                if self.rhythms is not None:
+                    self.rhythms.beat_at(event.host, event.service, event.at)
+                elif self.connects > 1:
+                    self.rhythms = Rhythms(event.host, event.service, event.at)
             case "mail" | "rcpt" | "refusal":
-                if event.kind == "mail" and not event.code:
+                if event.code >= 400:
+                    _refused(self, event)
+                elif not event.code and _taken(event):
                     self.accepted += 1
                     self.authenticated += bool(event.sasl_user)
-                elif event.code >= 500:
-                    self.refused += 1
             case "message":
                 self.messages += 1
             case "auth":
                 self.authenticated += 1
             case "auth_failure":
                 self.auth_failures += 1
-                failing = self.failing = self.failing or {}
-                if len(failing) >= _MAX_FAILING:
-                    del failing[next(iter(failing))]
-                failing[event.session] = None
+                self.failing = _with(self.failing, event.session, None)
             case "violation":
                 self.violations += 1
             case "learnt":
                 self.learnt = True
             case "reputation":
-                for zone in _zones(event.detail):
-                    if zone not in self.listed and len(self.listed) < _MAX_ZONES:
-                        self.listed += (zone,)
+                for zone in answered_zones(event.detail):
+                    _listed(self, zone)
             case "disconnect":
                 _ended(self, event.session, event.detail)
 
@@ -143,9 +151,24 @@ def observe(policy: Policy, events: Iterable[Event]) -> dict[Client, Observed]:
         step(index, state, event)
         seen.note(event)
         if event.kind in ("connect", "mail") and (client := state.clients.get(event.client)) is not None:
-            asks = _asks(calendar, event) if calendar.has_schedules else _EVERY
-            _peaks(seen, client, event.kind, asks)
+            _peaks(seen, client, event.kind, *_asked(index, calendar, seen, event))
     return found
+
+
+def _asked(
+    index: PolicyIndex, calendar: PolicyIndex, seen: Observed, event: Event
+) -> tuple[list[int], tuple[bool, ...]]:
+    """Of what entry the event asks, as the counts so far; and of each of `RULES` whether it does."""
+    standing = index.standing(event.address)
+    if standing.exemptions and standing.exempt("rate", event.at):
+        return seen.asks, _NONE
+    seen.exempt = False
+    asks = _asks(calendar, event) if calendar.has_schedules else _EVERY
+    if standing.network == seen.network:
+        return seen.asks, asks
+    if seen.elsewhere is None:
+        seen.elsewhere = {}
+    return seen.elsewhere.setdefault(standing.network, [0, 0, 0]), asks
 
 
 def _asks(calendar: PolicyIndex, event: Event) -> tuple[bool, ...]:
@@ -154,58 +177,75 @@ def _asks(calendar: PolicyIndex, event: Event) -> tuple[bool, ...]:
     return tuple(getattr(limits, rule) != -1 for rule in RULES)
 
 
-def _peaks(seen: Observed, client: ClientState, kind: EventKind, asks: tuple[bool, ...]) -> None:
+def _peaks(
+    seen: Observed, client: ClientState, kind: EventKind, asked: list[int], asks: tuple[bool, ...]
+) -> None:
     """What the event has counted, and judges: transactions, or connections and open sessions."""
     if kind == "mail":
-        _rose(seen, 2, len(client.requests or ()), asks)
+        _rose(seen.peaks, asked, asks, 2, len(client.requests or ()))
         return
     sessions = client.sessions
-    if sessions and len(sessions) > (seen.asks if asks[0] else seen.peaks)[0]:
+    if sessions and len(sessions) > (asked if asks[0] else seen.peaks)[0]:
         for name in [name for name, forgotten in sessions.items() if forgotten <= client.clock]:
             del sessions[name]
-        _rose(seen, 0, len(sessions), asks)
-    _rose(seen, 1, len(client.connects or ()), asks)
+        _rose(seen.peaks, asked, asks, 0, len(sessions))
+    _rose(seen.peaks, asked, asks, 1, len(client.connects or ()))
 
 
-def _rose(seen: Observed, place: int, count: int, asks: tuple[bool, ...]) -> None:
-    seen.peaks[place] = max(seen.peaks[place], count)
+def _rose(peaks: list[int], asked: list[int], asks: tuple[bool, ...], place: int, count: int) -> None:
+    peaks[place] = max(peaks[place], count)
     if asks[place]:
-        seen.asks[place] = max(seen.asks[place], count)
+        asked[place] = max(asked[place], count)
+
+
+def _taken(event: Event) -> bool:
+    """Whether it was taken: it has a queue id, or is passed on without one, and without a word. Not what is
+    only counted at a session's end, nor what is thrown away."""
+    return bool(event.queue_id) or (event.kind == "mail" and not event.detail)
+
+
+def _refused(seen: Observed, event: Event) -> None:
+    """By Goaway, which says nothing of the client; or by the MTA, and then perhaps since a zone lists it."""
+    if is_ours(event):
+        seen.turned_away += event.code >= 500
+        known = seen.turning_away or {}
+        seen.unserved += event.session not in known
+        at_the_door = event.kind == "refusal" or known.get(event.session, False)
+        seen.turning_away = _with(known, event.session, at_the_door)
+        return
+    seen.refused += event.code >= 500
+    if zone := refusing_zone(event.detail):
+        _listed(seen, zone)
+
+
+def _listed(seen: Observed, zone: str) -> None:
+    if zone not in seen.listed and len(seen.listed) < _MAX_ZONES:
+        seen.listed += (zone,)
+
+
+def _with(sessions: dict[str, T] | None, session: str, value: T) -> dict[str, T]:
+    """The open sessions with one more of them; the oldest makes room."""
+    known = {} if sessions is None else sessions
+    if session not in known and len(known) >= _MAX_OPEN:
+        del known[next(iter(known))]
+    known[session] = value
+    return known
 
 
 def _ended(seen: Observed, session: str, commands: str) -> None:
     """`ehlo=2 starttls=1 quit=1 commands=4`; `mail=0/1` is a command of which none succeeded.
 
-    Failed logins are taken from here only where no line of their own told of them.
+    Failed logins are taken from here only where no line of their own told of them, and not where Goaway had
+    refused at the door: no command succeeds after that.
     """
-    failing = seen.failing
+    failing, turning = seen.failing, seen.turning_away
     told = failing is not None and session in failing
     if failing is not None and told:
         del failing[session]
+    refused_at_the_door = turning.pop(session, None) if turning else None
     if "/" in commands:
-        seen.erring += 1
-        if not told:
-            seen.auth_failures += _failed_logins(commands)
-    elif "quit=" in commands and ("ehlo=" in commands or "helo=" in commands):
+        seen.erring += refused_at_the_door is None
+        if not told and not refused_at_the_door:
+            seen.auth_failures += failed_logins(commands)
+    elif refused_at_the_door is None and "quit=" in commands and ("ehlo=" in commands or "helo=" in commands):
         seen.clean += 1
-
-
-def _failed_logins(commands: str) -> int:
-    """`ehlo=1 auth=0/2 commands=1/3` → 2; 0 where a login succeeded, or none was tried."""
-    found = _NO_LOGIN.search(commands)
-    return int(found[1]) if found else 0
-
-
-def _zones(detail: str) -> list[str]:
-    """`zen.example 127.0.0.2,127.0.0.4; bl.example 127.0.0.2` → zones that list, errors left out."""
-    found = []
-    for part in detail.split("; "):
-        zone, _, codes = part.partition(" ")
-        if any(it.startswith("127.") and not it.startswith("127.255.255.") for it in codes.split(",")):
-            found.append(zone[:64])
-    return found
-
-
-def span_s(seen: Observed) -> float:
-    """Seconds from its first connection to its latest."""
-    return (seen.last - seen.first) / MICROSECONDS

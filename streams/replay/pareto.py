@@ -5,17 +5,18 @@ from collections.abc import Sequence
 from streams.replay.weighing import Weighed
 
 Point = tuple[int, int]
-"""Protected clients hurt, abusive clients stopped."""
+"""Legitimate clients hurt, abusive clients stopped; who delivered and is not legitimate counts in neither."""
 
 
 def point_of(found: Weighed) -> Point:
     """Where the setting lies in the chart."""
-    return found.clients["protected"], found.clients["abusive"]
+    return found.clients["legitimate"], found.clients["abusive"]
 
 
 def front(found: Sequence[Weighed]) -> list[int]:
     """The settings that no other beats in both, in order of clients hurt; of those that lie at one point the
-    one that refuses least to protected clients, then most to abusive ones, then the first."""
+    one that refuses least to legitimate clients, then to doubtful ones, then most to abusive ones, then the
+    first."""
     best: dict[Point, int] = {}
     for number, it in enumerate(found):
         known = best.get(point_of(it))
@@ -29,5 +30,6 @@ def front(found: Sequence[Weighed]) -> list[int]:
     return left
 
 
-def _rank(found: Weighed) -> tuple[int, int]:
-    return found.refused["protected"], -found.refused["abusive"]
+def _rank(found: Weighed) -> tuple[int, int, int]:
+    refused = found.refused
+    return refused["legitimate"], refused["doubtful"], -refused["abusive"]

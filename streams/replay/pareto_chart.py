@@ -1,22 +1,31 @@
 """A sweep's settings as a chart: abusive clients stopped over legitimate clients hurt, and the front."""
 
 import html
-from collections import Counter
 from collections.abc import Sequence
 
 from streams.charts import shown
 from streams.replay.pareto import Point
 
 _CHAR = 6.6
-_RIGHT, _TOP, _BOTTOM = 18, 26, 46
+_RIGHT, _TOP, _BOTTOM = 18, 36, 46
 _INSET = 18
 """Room between the axis and its first dots, so that marks at nought lie on no figure."""
+_NAMED = 8
+"""Settings that a dot names."""
 
 
 def pareto_chart(
-    points: Sequence[Point], front: Sequence[int], *, now: int, recommended: int, width: int, height: int
+    points: Sequence[Point],
+    front: Sequence[int],
+    *,
+    names: Sequence[str],
+    now: int,
+    recommended: int,
+    width: int,
+    height: int,
 ) -> str:
-    """SVG of this size. Points of many settings at one place are one dot, larger the more there are.
+    """SVG of this size. Points of many settings at one place are one dot, larger the more there are. Each
+    mark says, where the pointer rests on it, which settings it stands for, by their `names`, at most 8.
 
     The setting of now is a ring, the recommended one a diamond: told apart by form, not by colour alone.
     """
@@ -53,27 +62,48 @@ def pareto_chart(
         "legitimate clients hurt</text>"
     )
     at_front = {points[n] for n in front}
-    for (hurt, stopped), count in sorted(Counter(points).items()):
+    for (hurt, stopped), of in sorted(_by_point(points).items()):
         colour = "var(--c3)" if (hurt, stopped) in at_front else "var(--c6)"
-        said = f"{count} setting{'s' * (count != 1)}: {stopped} stopped, {hurt} hurt"
         drawn.append(
-            f'<circle cx="{x(hurt):.1f}" cy="{y(stopped):.1f}" r="{min(8.0, 3.5 + count**0.5 / 3):.1f}" '
-            f'fill="{colour}" fill-opacity="0.75"><title>{html.escape(said)}</title></circle>'
+            f'<circle cx="{x(hurt):.1f}" cy="{y(stopped):.1f}" r="{min(8.0, 3.5 + len(of) ** 0.5 / 3):.1f}" '
+            f'fill="{colour}" fill-opacity="0.75">{_title(_settings(points, of, names))}</circle>'
         )
     cx, cy = x(points[now][0]), y(points[now][1])
     drawn.append(
-        f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="11" fill="none" stroke="var(--c2)" stroke-width="3"/>'
+        f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="11" fill="none" stroke="var(--c2)" stroke-width="3">'
+        f"{_title(f'the limits of now: {names[now]}')}</circle>"
     )
     cx, cy = x(points[recommended][0]), y(points[recommended][1])
     drawn.append(
         f'<path d="M{cx:.1f} {cy - 9:.1f}l9 9l-9 9l-9 -9z" fill="var(--c1)" '
-        'stroke="#fff" stroke-width="1.5"/>'
+        'stroke="#fff" stroke-width="1.5">'
+        f"{_title(f'recommended: {names[recommended]}')}</path>"
     )
     label = "Abusive clients stopped over legitimate clients hurt, a dot for each setting"
     return (
         f'<svg class="chart" role="img" aria-label="{label}" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">{"".join(drawn)}</svg>'
     )
+
+
+def _by_point(points: Sequence[Point]) -> dict[Point, list[int]]:
+    """The settings that lie at each point."""
+    found: dict[Point, list[int]] = {}
+    for number, point in enumerate(points):
+        found.setdefault(point, []).append(number)
+    return found
+
+
+def _settings(points: Sequence[Point], of: Sequence[int], names: Sequence[str]) -> str:
+    """`2 settings: 128 stopped, 0 hurt: 3/4/4, 60 s; 3/4/4, 600 s`."""
+    hurt, stopped = points[of[0]]
+    more = f" and {len(of) - _NAMED:,} more" if len(of) > _NAMED else ""
+    named = "; ".join(names[it] for it in of[:_NAMED])
+    return f"{len(of):,} setting{'s' * (len(of) != 1)}: {stopped} stopped, {hurt} hurt: {named}{more}"
+
+
+def _title(said: str) -> str:
+    return f"<title>{html.escape(said)}</title>"
 
 
 def legend() -> str:

@@ -1,36 +1,49 @@
-"""Which limits to have: a fifth above the busiest legitimate client, in `[limits]` and for networks."""
+"""Which limits to have: a fifth above the busiest legitimate client of those to whom `[limits]` apply."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from ipaddress import ip_address, ip_network
-from typing import Final
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from heapq import nlargest
+from ipaddress import ip_address
+from typing import Final, NamedTuple
 
 import msgspec
 
-from streams.model.client import Address, Client, Network
-from streams.model.policy import Limits, NetworkRule, Policy
-from streams.replay.legitimacy import Legitimacy, protected
+from streams.model.client import Client, Network
+from streams.model.policy import Policy
+from streams.replay.legitimacy import Legitimacy
 from streams.replay.observed import Observed
 from streams.replay.setting import RULES, Setting, grid, setting_of
 from streams.replay.weighing import Weighed
 
 HEADROOM_PERCENT: Final = 20
+SEVERAL: Final = 3
+"""A client that reaches so many times the count of the next busiest sets a limit alone."""
 _NEAR: Final = 0.95
 """A shorter cool-down that refuses abusive clients this share of what the longest does is preferred."""
-_BIG_MESSAGES: Final = 100
-_BIG_NETWORKS: Final = 20
-_SENDERS_IPV4, _SENDERS_IPV6 = 24, 48
 
 Clients = Mapping[Client, tuple[Observed, Legitimacy]]
+Count = tuple[int, Client]
 
 
 class Busiest(msgspec.Struct, frozen=True):
-    """The protected client whose count of one rule was highest, and what that asks of the limit."""
+    """The legitimate client whose count of one rule was highest, and what that asks of the limit."""
 
     rule: str
     client: Client
     peak: int
     limit: int
+    next_client: Client | None = None
+    """The legitimate client whose count was highest but for that one; none where nobody else's is known."""
+    next_peak: int = 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other legitimate client comes near: one wrong verdict would set the limit."""
+        return self.peak >= SEVERAL * self.next_peak
+
+    @property
+    def without(self) -> int:
+        """The limit that the others ask for; 0 where there are none."""
+        return with_headroom(self.next_peak) if self.next_peak else 0
 
 
 def with_headroom(peak: int) -> int:
@@ -38,31 +51,64 @@ def with_headroom(peak: int) -> int:
     return max(peak + 1, -(-peak * (100 + HEADROOM_PERCENT) // 100))
 
 
-def busiest(policy: Policy, clients: Clients, *, network: str | None = None) -> list[Busiest]:
-    """Of each rule the busiest protected client, of those to whom `[limits]` apply (or this network entry).
+def busiest_of(rule: str, counts: Iterable[Count]) -> Busiest | None:
+    """Whose count is highest, and who is next; of equal ones the first. `None` where all are 0."""
+    highest: dict[Client, int] = {}
+    for count, client in counts:
+        if count > highest.get(client, 0):
+            highest[client] = count
+    top = nlargest(2, highest.items(), key=lambda it: it[1])
+    if not top:
+        return None
+    (client, peak), following = top[0], top[1] if len(top) > 1 else (None, 0)
+    return Busiest(rule, client, peak, with_headroom(peak), *following)
 
-    A network entry follows `[limits]` in the keys in which it has the same value. Exempt clients are judged
-    by no limit; what a client does while a schedule sets a limit asks nothing of it. A rule that no protected
-    client's count shows is left out.
+
+class Asking(NamedTuple):
+    """What a legitimate client asks for of `[limits]` or of a network entry."""
+
+    client: Client
+    network: str
+    """The network entry; empty for `[limits]`."""
+    counts: Sequence[int]
+    """The highest of `RULES` that these must allow: not while it is exempt, nor while a schedule sets one."""
+    scheduled: Sequence[int]
+    """Its highest at any time, unless it is always exempt."""
+
+
+def asking(clients: Clients, new: Sequence[Network] = ()) -> list[Asking]:
+    """Those who may ask for a limit: the legitimate. Who delivered mail and is not legitimate by the evidence
+    may not, or one message would set the limits of everybody.
+
+    `new`: entries that the policy has not got, for addresses for which it has none.
     """
-    rules = {str(it.network): it.limits for it in policy.networks}
+    found = []
+    for client, (seen, thought) in clients.items():
+        if thought.verdict != "legitimate" or seen.exempt:
+            continue
+        address = ip_address(seen.address) if new else None
+        home = next((str(it) for it in new if address in it), "")
+        found += [Asking(client, network or home, asked, seen.peaks) for network, asked in seen.entries()]
+    return found
+
+
+def of_limits(policy: Policy, askers: Sequence[Asking], own: Mapping[str, Collection[str]]) -> list[Busiest]:
+    """Of each rule the busiest of those to whom `[limits]` apply; a rule that none of their counts shows is
+    left out. A network entry follows `[limits]` where it has the same value and `own` does not name the
+    rule."""
     found = []
     for place, rule in enumerate(RULES):
-        top: tuple[int, Client] | None = None
-        for client, (seen, thought) in clients.items():
-            if seen.exempt or not seen.asks[place] or not protected(seen, thought):
-                continue
-            if network is None:
-                own = rules.get(seen.network)
-                if own is not None and getattr(own, rule) != getattr(policy.limits, rule):
-                    continue
-            elif seen.network != network:
-                continue
-            if top is None or seen.asks[place] > top[0]:
-                top = seen.asks[place], client
+        apart = apart_from_limits(policy, rule) | {name for name, rules in own.items() if rule in rules}
+        top = busiest_of(rule, ((it.counts[place], it.client) for it in askers if it.network not in apart))
         if top is not None:
-            found.append(Busiest(rule, top[1], top[0], with_headroom(top[0])))
+            found.append(top)
     return found
+
+
+def apart_from_limits(policy: Policy, rule: str) -> set[str]:
+    """Network entries with a value of their own for this rule."""
+    general = getattr(policy.limits, rule)
+    return {str(it.network) for it in policy.networks if getattr(it.limits, rule) != general}
 
 
 def recommended_limits(policy: Policy, found: Sequence[Busiest]) -> Setting:
@@ -87,69 +133,14 @@ def levels_around(policy: Policy, asked: Setting) -> list[Setting]:
 
 def pick(settings: Sequence[Setting], found: Sequence[Weighed], asked: Setting) -> int:
     """Of the settings with the limits asked for, the mildest cool-down that nearly refuses abusive clients
-    what the harshest does; among those that hurt the fewest protected clients."""
+    what the harshest does; among those that hurt the fewest legitimate clients, then the fewest doubtful."""
+
+    def hurts(number: int) -> tuple[int, int]:
+        return found[number].clients["legitimate"], found[number].clients["doubtful"]
+
     same = [n for n, it in enumerate(settings) if all(getattr(it, r) == getattr(asked, r) for r in RULES)]
-    fewest = min(found[n].clients["protected"] for n in same)
-    same = [n for n in same if found[n].clients["protected"] == fewest]
+    fewest = min(hurts(n) for n in same)
+    same = [n for n in same if hurts(n) == fewest]
     most = max(found[n].refused["abusive"] for n in same)
     enough = [n for n in same if found[n].refused["abusive"] >= _NEAR * most]
     return min(enough, key=lambda n: (settings[n].cool_down_s, settings[n].cool_down_growth))
-
-
-def sender_networks(policy: Policy, clients: Clients) -> list[Network]:
-    """/24 (/48 in IPv6) from which at least 100 messages came and that no entry of the policy covers yet, the
-    biggest first, 20 at most."""
-    messages: dict[Network, int] = defaultdict(int)
-    for seen, thought in clients.values():
-        if seen.messages and not seen.network and not seen.exempt and protected(seen, thought):
-            messages[_around(seen.address)] += seen.messages
-    big = [it for it in messages.items() if it[1] >= _BIG_MESSAGES]
-    return [network for network, _ in sorted(big, key=lambda it: -it[1])[:_BIG_NETWORKS]]
-
-
-def _around(address: Address) -> Network:
-    ip = ip_address(address)
-    return ip_network(f"{ip}/{_SENDERS_IPV4 if ip.version == 4 else _SENDERS_IPV6}", strict=False)
-
-
-def per_network(policy: Policy, clients: Clients) -> tuple[Policy, dict[str, list[Busiest]]]:
-    """The policy with an entry of its own for each big sender's network, and the busiest of each entry.
-
-    `[limits]` can then be set by those that have no entry.
-    """
-    new = tuple(
-        NetworkRule(network=network, name=_name(network, clients), limits=policy.limits)
-        for network in sender_networks(policy, clients)
-    )
-    for rule in new:
-        for seen, _ in clients.values():
-            if not seen.network and ip_address(seen.address) in rule.network:
-                seen.network = str(rule.network)
-    wider = msgspec.structs.replace(policy, networks=(*policy.networks, *new))
-    found = {}
-    for rule in wider.networks:
-        of = busiest(wider, clients, network=str(rule.network))
-        if of:
-            found[str(rule.network)] = of
-    return wider, found
-
-
-def with_networks(policy: Policy, found: Mapping[str, Sequence[Busiest]]) -> Policy:
-    """The policy with what the busiest ask for in its network entries."""
-
-    def asked(rule: NetworkRule) -> Limits:
-        return msgspec.structs.replace(
-            rule.limits, **{it.rule: it.limit for it in found.get(str(rule.network), ())}
-        )
-
-    networks = tuple(msgspec.structs.replace(it, limits=asked(it)) for it in policy.networks)
-    return msgspec.structs.replace(policy, networks=networks)
-
-
-def _name(network: Network, clients: Clients) -> str:
-    """The domain that most of its senders' verified names share; the network's own address else."""
-    names: dict[str, int] = defaultdict(int)
-    for seen, _ in clients.values():
-        if seen.ptr and ip_address(seen.address) in network:
-            names[".".join(seen.ptr.rsplit(".", 2)[-2:])] += seen.messages
-    return max(names, key=lambda name: names[name])[:64] if names else str(network)

@@ -35,8 +35,20 @@ _EVIDENCE: Final = [f"evidence_{it}" for it in Evidence.__struct_fields__]
 _DECISION_FIELDS: Final = [
     it for it in Decision.__struct_fields__ if it not in ("at", "until", "address", "evidence")
 ]
-
-
+_DECISION_COLUMNS: Final = ", ".join(
+    (_AT, "toUnixTimestamp64Micro(until)", _ADDRESS, *_EVIDENCE, *_DECISION_FIELDS)
+)
+_DECIDED: Final = (
+    "at >= fromUnixTimestamp64Micro(%(start)s, 'UTC') AND at < fromUnixTimestamp64Micro(%(end)s, 'UTC')"
+)
+# the clients are named so that little of the table is read, which is in their order
+_WITHOUT_EVENT: Final = f"""
+SELECT {_DECISION_COLUMNS}, kafka_epoch, kafka_partition FROM decisions
+WHERE {_DECIDED} AND event NOT IN (
+    SELECT id FROM events WHERE (client, id) IN (SELECT client, event FROM decisions WHERE {_DECIDED})
+)
+ORDER BY decisions.at, kafka_epoch, kafka_partition, kafka_offset LIMIT 1 BY id
+"""  # noqa: S608
 _LIVES: Final = f"""
 SELECT topic, epoch, min(toUnixTimestamp64Micro(started)) FROM sink_epochs
 WHERE topic IN ('{EVENTS}', '{DECISIONS}') GROUP BY topic, epoch ORDER BY topic, epoch
@@ -124,9 +136,8 @@ class RecordedLog:
                 place,
             )
         )
-        columns = ", ".join((_AT, "toUnixTimestamp64Micro(until)", _ADDRESS, *_EVIDENCE, *_DECISION_FIELDS))
         rows = self._rows(
-            f"SELECT {columns} FROM decisions WHERE kafka_partition = %(partition)s "  # noqa: S608
+            f"SELECT {_DECISION_COLUMNS} FROM decisions WHERE kafka_partition = %(partition)s "  # noqa: S608
             "AND kafka_epoch NOT IN %(others)s ORDER BY kafka_epoch, kafka_offset",
             place,
         )
@@ -137,6 +148,13 @@ class RecordedLog:
             if offset <= stretch.ends and (offset >= 0 or decision.at < stretch.begins_at):
                 found.append(Recorded(offset, decision))
         return found
+
+    def without_event(self, start: Instant, end: Instant) -> Iterator[tuple[int, int, Decision]]:
+        """(life, partition, decision) of each that was decided with `start <= at < end` about an event that
+        is not stored, of whatever life or partition; in the order of their time."""
+        for row in self._rows(_WITHOUT_EVENT, {"start": int(start), "end": int(end)}):
+            *columns, epoch, partition = row
+            yield int(epoch), int(partition), _decision(tuple(columns))
 
     def markers(self, stretch: Stretch) -> list[tuple[int, str]]:
         """(offset, detail) of the markers up to the stretch's end, in the order of the log."""

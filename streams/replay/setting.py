@@ -1,7 +1,8 @@
 """A setting: the five numbers of `[limits]` that tuning turns, and the policy that has them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -13,6 +14,10 @@ from streams.model.standing import scheduled
 RULES: Final = ("concurrent_connections", "connections_per_minute", "requests_per_minute")
 """The limits proper, in order of precedence."""
 
+Own = Mapping[str, Mapping[str, int]]
+"""Network entry → rule → the value that it has of its own, whatever `[limits]` have."""
+_NONE: Final[Own] = MappingProxyType({})
+
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """One point of a sweep. Units stand in the names."""
@@ -23,12 +28,13 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     cool_down_s: int
     cool_down_growth: float
 
-    def under(self, policy: Policy) -> Policy:
-        """The policy with this setting in `[limits]`, and in networks where they follow `[limits]` (their
-        value of that key is the same). Schedules go on overriding."""
+    def under(self, policy: Policy, own: Own = _NONE) -> Policy:
+        """The policy with this setting in `[limits]`, and in networks where they follow `[limits]`: their
+        value of that key is the same in `policy`, and `own` names none. Schedules go on overriding."""
         overrides = tuple(msgspec.structs.asdict(self).items())
         turned = scheduled(policy, (Schedule(name="setting", overrides=overrides),))
-        return msgspec.structs.replace(turned, schedules=policy.schedules)
+        networks = tuple(_with_own(it, own) for it in turned.networks)
+        return msgspec.structs.replace(turned, networks=networks, schedules=policy.schedules)
 
     @property
     def words(self) -> str:
@@ -40,9 +46,26 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+def _with_own(rule: NetworkRule, own: Own) -> NetworkRule:
+    values = own.get(str(rule.network))
+    if not values:
+        return rule
+    return msgspec.structs.replace(rule, limits=msgspec.structs.replace(rule.limits, **values))
+
+
 def setting_of(limits: Limits) -> Setting:
     """The setting that these limits have."""
     return Setting(**{name: getattr(limits, name) for name in Setting.__struct_fields__})
+
+
+def goes_together(policy: Policy) -> bool:
+    """Whether a policy like this may be put in force: a cool-down that grows does not begin above its cap."""
+    every = [policy.limits, *(it.limits for it in policy.networks)]
+    for schedule in policy.schedules:
+        named = [it.limits for it in policy.networks if it.network in schedule.networks]
+        over = named if schedule.networks else [policy.limits]
+        every += [msgspec.structs.replace(it, **dict(schedule.overrides)) for it in over]
+    return all(it.cool_down_growth == 1 or it.cool_down_s <= it.cool_down_max_s for it in every)
 
 
 def grid(**levels: Sequence[float]) -> list[Setting]:

@@ -1,15 +1,13 @@
 """What tuning found, as a page: the recommendation, the chart, the front, who is who by which evidence."""
 
 from streams.model.instant import rfc3339
-from streams.replay.legitimacy import Legitimacy
-from streams.replay.observed import Observed
-from streams.replay.page import heading, page, paragraph, table
+from streams.replay.legitimacy import cut_short
+from streams.replay.page import heading, page, paragraph
 from streams.replay.pareto_chart import legend, pareto_chart
-from streams.replay.recommend import HEADROOM_PERCENT
+from streams.replay.recommend import HEADROOM_PERCENT, Busiest
+from streams.replay.tune_tables import brief, clients_tables, every_setting, outstanding_table
 from streams.replay.tuning import LONG_ENOUGH_S, Tuned, points
-from streams.replay.weighing import Weighed
-
-_CLIENTS = 25
+from streams.replay.weighing import Side, Weighed
 
 
 def summary(tuned: Tuned) -> list[str]:
@@ -21,13 +19,20 @@ def summary(tuned: Tuned) -> list[str]:
     ]
     said += [
         f"{it.rule} = {it.limit}: the busiest legitimate client, {it.client}, reached {it.peak}; "
-        f"{HEADROOM_PERCENT} % headroom, rounded up."
+        f"{HEADROOM_PERCENT} % headroom, rounded up.{_without(it)}"
         for it in tuned.busiest
     ]
     for network, of in tuned.networks.items():
         limits = ", ".join(f"{it.rule} {it.limit} (peak {it.peak} by {it.client})" for it in of)
         said.append(f"{network}{' (new entry)' if network in tuned.new_networks else ''}: {limits}.")
     return said
+
+
+def _without(it: Busiest) -> str:
+    """What the limit would be if the busiest were none that counts, where that makes much of a difference."""
+    if not it.alone or it.next_client is None:
+        return ""
+    return f" Without it {it.without}: the next busiest, {it.next_client}, reached {it.next_peak}."
 
 
 def cautions(tuned: Tuned) -> list[str]:
@@ -39,14 +44,41 @@ def cautions(tuned: Tuned) -> list[str]:
             "and recommended alike."
         )
     if tuned.span_s < LONG_ENOUGH_S:
+        holes = ", pauses of more than a day left out" if tuned.covered.holes_us else ""
         said.append(
-            f"The history is {length(tuned.span_s)} long: a month-end, a newsletter or a new partner may be "
-            "busier than anything it shows. Try the limits in shadow first."
+            f"The history is {length(tuned.span_s)} long{holes}: a month-end, a newsletter or a new partner "
+            "may be busier than anything it shows. Try the limits in shadow first."
         )
-    hurt = tuned.weighed[tuned.recommended].hurt
-    if hurt:
-        said.append(f"Legitimate clients that would be blocked all the same: {', '.join(hurt)}.")
+    if cut := cut_short(seen for seen, _ in tuned.clients.values()):
+        said.append(cut)
+    for it in tuned.lone:
+        others = f"the next, {it.next_client}, {it.next_peak}" if it.next_client else "no other is known"
+        without = it.without or getattr(tuned.before.limits, it.rule)
+        said.append(
+            f"{it.rule} would be raised to {it.limit} for everybody by {it.client} alone, which reached "
+            f"{it.peak} ({others}): without it {without}. Look at its evidence, or give it a network entry."
+        )
+    found = tuned.weighed[tuned.recommended]
+    if found.hurt:
+        said.append(f"Legitimate clients that would be blocked all the same: {_named(found, 'legitimate')}.")
+    if found.doubtful:
+        said.append(
+            "Clients that delivered mail, but are not legitimate by the evidence, would be blocked: "
+            f"{_named(found, 'doubtful')}."
+        )
+    if unclear := found.clients["unclear"]:
+        said.append(
+            f"Clients of which too little is known would be blocked: {unclear:,}; attempts of theirs refused "
+            f"{found.refused['unclear']:,}. Look at the busiest unclear clients."
+        )
     return said
+
+
+def _named(found: Weighed, side: Side) -> str:
+    """The clients of a side that are blocked, as far as they are named."""
+    named = found.named(side) or []
+    more = found.clients[side] - len(named)
+    return ", ".join(named) + (f" and {more:,} more" if more else "")
 
 
 def tune_page(tuned: Tuned) -> str:
@@ -55,8 +87,9 @@ def tune_page(tuned: Tuned) -> str:
     sides = list(tuned.sides.values())
     parts = [
         paragraph(
-            f"{first} to {last} UTC: {len(sides):,} clients, {sides.count('protected'):,} legitimate, "
-            f"{sides.count('abusive'):,} abusive, {sides.count('unclear'):,} unclear. "
+            f"{first} to {last} UTC: {len(sides):,} clients, {sides.count('legitimate'):,} legitimate, "
+            f"{sides.count('abusive'):,} abusive, {sides.count('unclear'):,} unclear, "
+            f"{sides.count('doubtful'):,} doubtful (delivered, but not legitimate by the evidence). "
             f"{len(tuned.settings):,} settings, each decided as a replay of its own would.",
             kind="soft",
         ),
@@ -66,24 +99,9 @@ def tune_page(tuned: Tuned) -> str:
         *_charts(tuned),
         legend(),
         heading("The recommended setting, that of now, and those that no other beats"),
-        table(
-            (
-                "setting",
-                "abusive stopped",
-                "legitimate hurt",
-                "refused: abusive",
-                "refused: legitimate",
-                "refused: unclear",
-                "blocks",
-            ),
-            (_setting_row(tuned, number) for number in outstanding(tuned)),
-        ),
-        heading("The busiest legitimate clients"),
-        _clients(tuned, "protected"),
-        heading("The busiest abusive clients"),
-        _clients(tuned, "abusive"),
-        heading("The busiest unclear clients"),
-        _clients(tuned, "unclear"),
+        outstanding_table(tuned),
+        *clients_tables(tuned),
+        *every_setting(tuned),
     ]
     return page("Limits, chosen on history", parts)
 
@@ -95,6 +113,7 @@ def _charts(tuned: Tuned) -> list[str]:
         + pareto_chart(
             points(tuned),
             tuned.front,
+            names=[brief(it) for it in tuned.settings],
             now=tuned.now,
             recommended=tuned.recommended,
             width=width,
@@ -105,51 +124,23 @@ def _charts(tuned: Tuned) -> list[str]:
     ]
 
 
-def outstanding(tuned: Tuned) -> list[int]:
-    """The settings to show: the recommended one, that of now, and the front where it is at other points."""
-    where, own = points(tuned), (tuned.recommended, tuned.now)
-    rest = [it for it in tuned.front if where[it] not in {where[n] for n in own}]
-    return list(dict.fromkeys([*own, *rest]))
-
-
-def _setting_row(tuned: Tuned, number: int) -> tuple[object, ...]:
-    found = tuned.weighed[number]
-    mark = {tuned.now: "now: ", tuned.recommended: "recommended: "}.get(number, "")
-    if tuned.now == tuned.recommended == number:
-        mark = "now and recommended: "
-    if tuned.beaten(number):
-        mark += "(another stops more or hurts fewer) "
-    refused = found.refused
-    return (
-        mark + tuned.settings[number].words,
-        found.clients["abusive"],
-        found.clients["protected"],
-        refused["abusive"],
-        refused["protected"],
-        refused["unclear"],
-        found.blocks,
-    )
-
-
-def _clients(tuned: Tuned, side: str) -> str:
-    of = [it for it in tuned.peaks() if tuned.sides[it[0]] == side][:_CLIENTS]
-    return table(
-        ("client", "open", "connections/min", "requests/min", "connections", "messages", "points", "why"),
-        (_client_row(*it) for it in of),
-    )
-
-
-def _client_row(client: str, seen: Observed, thought: Legitimacy) -> tuple[object, ...]:
-    why = "; ".join(thought.reasons) or "nothing is known"
-    return client, *seen.peaks, seen.connects, seen.messages, thought.score, why
-
-
 def _did(opening: str, found: Weighed) -> str:
     refused = found.refused
     return (
         f"{opening} abusive clients stopped {found.clients['abusive']:,}, attempts of theirs refused "
-        f"{refused['abusive']:,}; legitimate clients hurt {found.clients['protected']:,}, attempts of theirs "
-        f"refused {refused['protected']:,}."
+        f"{refused['abusive']:,}; legitimate clients hurt {found.clients['legitimate']:,}, attempts of "
+        f"theirs refused {refused['legitimate']:,}{_others(found)}."
+    )
+
+
+def _others(found: Weighed) -> str:
+    """Of the clients that count in neither, what was refused, where anything was."""
+    sides: tuple[Side, ...] = ("doubtful", "unclear")
+    return "".join(
+        f"; {side} clients blocked {found.clients[side]:,}, attempts of theirs refused "
+        f"{found.refused[side]:,}"
+        for side in sides
+        if found.clients[side]
     )
 
 

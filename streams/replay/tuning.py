@@ -9,20 +9,14 @@ from streams.model.client import Client
 from streams.model.event import Event
 from streams.model.instant import MICROSECONDS, Instant
 from streams.model.policy import Policy
-from streams.replay.legitimacy import Legitimacy, legitimacy, protected
+from streams.replay.covered import Covered
+from streams.replay.entries import per_network
+from streams.replay.legitimacy import Legitimacy, legitimacy
 from streams.replay.observed import Observed, observe
 from streams.replay.pareto import front, point_of
-from streams.replay.recommend import (
-    Busiest,
-    busiest,
-    levels_around,
-    per_network,
-    pick,
-    recommended_limits,
-    with_networks,
-)
-from streams.replay.setting import RULES, Setting, refusing, setting_of
-from streams.replay.weighing import Side, Weighed, weigh
+from streams.replay.recommend import Busiest, asking, levels_around, of_limits, pick, recommended_limits
+from streams.replay.setting import RULES, Setting, goes_together, refusing, setting_of
+from streams.replay.weighing import SIDES, Side, Weighed, weigh
 
 History = Callable[[], Iterable[Event]]
 """The history from its beginning, as often as it is asked for."""
@@ -36,6 +30,8 @@ class Tuned:
     """What tuning found."""
 
     settings: Sequence[Setting]
+    policies: Sequence[Policy]
+    """What was weighed as each of the settings: that of now without the entries that are only recommended."""
     weighed: Sequence[Weighed]
     front: Sequence[int]
     now: int
@@ -43,24 +39,44 @@ class Tuned:
     recommended: int
     busiest: Sequence[Busiest]
     networks: dict[str, list[Busiest]]
-    """Of `--per-network`: entry → what its busiest ask for; else empty."""
+    """Of `--per-network`: entry → what its busiest ask for, of the rules that are its own."""
     before: Policy
     after: Policy
     clients: dict[Client, tuple[Observed, Legitimacy]]
     sides: dict[Client, Side]
-    first: Instant
-    last: Instant
+    covered: Covered
+    """How much time the history shows."""
     new_networks: tuple[str, ...] = field(default=())
 
     @property
     def silent(self) -> bool:
-        """Whether limits are in shadow, or suspended, that were weighed as if they were in force."""
-        return refusing(self.before) != self.before
+        """Whether limits are in shadow, or suspended during the history, that were weighed as if they were in
+        force."""
+        suspended = any(it.module == "rate" and it.until > self.first for it in self.before.suspensions)
+        return suspended or refusing(self.before).shadow != self.before.shadow
+
+    @property
+    def first(self) -> Instant:
+        """When the history begins."""
+        return self.covered.first
+
+    @property
+    def last(self) -> Instant:
+        """When it ends."""
+        return self.covered.last
 
     @property
     def span_s(self) -> float:
-        """How long the history is, in seconds."""
-        return (self.last - self.first) / MICROSECONDS
+        """How much time the history shows, in seconds: pauses of everybody that are longer than a day are not
+        in it."""
+        return self.covered.us / MICROSECONDS
+
+    @property
+    def lone(self) -> list[Busiest]:
+        """Who raises a limit for everybody, though the next busiest, if there is one, reached a third of that
+        or less."""
+        now = self.before.limits
+        return [it for it in self.busiest if it.alone and it.limit > getattr(now, it.rule)]
 
     def beaten(self, number: int) -> bool:
         """Whether another setting stops more abusive clients and hurts no more, or hurts fewer and stops no
@@ -82,46 +98,45 @@ def tune(
     what the busiest legitimate clients ask for; always the one that holds, and the limits asked for with each
     of the cool-downs and growths). Limits in shadow are weighed as if they refused."""
     before, policy = policy, refusing(policy)
-    seen = observe(policy, history())
+    covered = Covered()
+    seen = observe(policy, covered.by(history()))
     clients = {client: (it, legitimacy(it)) for client, it in seen.items()}
-    sides: dict[Client, Side] = {client: _side(*it) for client, it in clients.items()}
-    networks: dict[str, list[Busiest]] = {}
-    wide = policy
+    sides: dict[Client, Side] = {client: side_of(*it) for client, it in clients.items()}
     if each_network:
-        wide, networks = per_network(policy, clients)
-        wide = with_networks(wide, networks)
-    found = busiest(wide, clients)
+        wide, networks, found, new = per_network(policy, clients)
+    else:
+        wide, networks, found, new = policy, {}, of_limits(policy, asking(clients), {}), ()
+    own = {name: {rule: it.limit for rule, it in of.items()} for name, of in networks.items()}
     asked, current = recommended_limits(policy, found), setting_of(policy.limits)
     levels = settings or levels_around(policy, asked)
     wanted = list(dict.fromkeys(_with_cool_down(asked, it) for it in levels))
-    tried = list(dict.fromkeys([*levels, current, *wanted]))
-    policies = [it.under(wide) for it in tried]
-    if each_network and wide != policy:
-        # the limits of now without the entries that are only recommended: weighed apart, it is another policy
-        weighed = weigh(policies, history(), sides)
-        weighed[tried.index(current)] = weigh([policy], history(), sides)[0]
-    else:
-        weighed = weigh(policies, history(), sides)
+    wanted = [it for it in wanted if goes_together(it.under(wide, own))] or [asked]
+    tried = list(dict.fromkeys([*levels, *wanted]))
+    policies = [it.under(wide, own) for it in tried]
+    now = next((n for n, it in enumerate(policies) if it == wide), len(policies))
+    if now == len(policies):  # also where a setting of these numbers is tried, with entries of their own
+        tried.append(current)
+        policies.append(wide)
+    weighed = weigh(policies, history(), sides)
+    policies[now] = policy  # the new entries follow `[limits]` there: it decides the same without them
     places = [tried.index(it) for it in wanted]
     chosen = places[pick(wanted, [weighed[it] for it in places], asked)]
-    times = [at for it in seen.values() for at in (it.first, it.last)]
+    kept = {"shadow": before.shadow, "suspensions": before.suspensions}
     return Tuned(
         settings=tried,
+        policies=policies,
         weighed=weighed,
         front=front(weighed),
-        now=tried.index(current),
+        now=now,
         recommended=chosen,
         busiest=found,
-        networks=networks,
+        networks={name: list(of.values()) for name, of in networks.items()},
         before=before,
-        after=msgspec.structs.replace(
-            tried[chosen].under(wide), shadow=before.shadow, suspensions=before.suspensions
-        ),
+        after=msgspec.structs.replace(policies[chosen], **kept),
         clients=clients,
         sides=sides,
-        first=Instant(min(times, default=0)),
-        last=Instant(max(times, default=0)),
-        new_networks=tuple(str(it.network) for it in wide.networks[len(policy.networks) :]),
+        covered=covered,
+        new_networks=new,
     )
 
 
@@ -129,10 +144,11 @@ def _with_cool_down(asked: Setting, level: Setting) -> Setting:
     return msgspec.structs.replace(level, **{rule: getattr(asked, rule) for rule in RULES})
 
 
-def _side(seen: Observed, thought: Legitimacy) -> Side:
-    if protected(seen, thought):
-        return "protected"
-    return "abusive" if thought.verdict == "abusive" else "unclear"
+def side_of(seen: Observed, thought: Legitimacy) -> Side:
+    """Which column of the answer the client counts in."""
+    if thought.verdict != "legitimate" and seen.messages:
+        return "doubtful"
+    return thought.verdict
 
 
 def points(tuned: Tuned) -> list[tuple[int, int]]:
@@ -153,16 +169,16 @@ def as_json(tuned: Tuned) -> dict[str, object]:
             "connections": found.connections,
             "requests": found.requests,
             "hurt": found.hurt,
+            "doubtful": found.doubtful,
         }
 
     return {
         "span_s": round(tuned.span_s),
-        "clients": {
-            side: sum(it == side for it in tuned.sides.values()) for side in set(tuned.sides.values())
-        },
+        "clients": {side: sum(it == side for it in tuned.sides.values()) for side in SIDES},
         "now": row(tuned.now),
         "recommended": row(tuned.recommended),
         "busiest": [msgspec.structs.asdict(it) for it in tuned.busiest],
+        "lone": [it.rule for it in tuned.lone],
         "networks": {name: [msgspec.structs.asdict(it) for it in of] for name, of in tuned.networks.items()},
         "settings": [row(number) for number in range(len(tuned.settings))],
         "legitimacy": {

@@ -13,6 +13,7 @@ import msgspec
 from streams.errors import UnavailableError
 from streams.model.decision import Decision
 from streams.model.instant import MICROSECONDS, Instant
+from streams.model.marker import change_named
 from streams.model.standing import PolicyIndex
 from streams.replay.as_was import AsWas
 from streams.replay.recorded_log import Recorded, RecordedLog, Stretch
@@ -42,9 +43,11 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     partition: int
     offset: int
+    """Of the event's frame; -1: the event is not stored, so nothing could be decided about it again."""
     event: str
     client: str
-    policy_number: int
+    policy_number: int | None
+    """None where the event is not stored."""
     recorded: Decision | None
     replayed: Decision | None
 
@@ -61,8 +64,20 @@ class Verdict:
     """At most `MAX_KEPT` of them, in the order of their time."""
     different: int = 0
 
+    def differ(self, found: Difference) -> None:
+        """Take a difference in."""
+        self.different += 1
+        self.differences.append(found)
+        if len(self.differences) > 2 * MAX_KEPT:
+            self.differences.sort(key=_order)
+            del self.differences[MAX_KEPT:]
+
 
 MAX_KEPT: Final = 1000
+
+
+def _order(it: Difference) -> tuple[Instant, int, int]:
+    return it.at, it.partition, it.offset
 
 
 class MarkedPolicies:
@@ -81,11 +96,11 @@ class MarkedPolicies:
         """The first policy that was asked for and is not recorded."""
         before, unmarked = -1, min((offset for offset, _ in markers), default=_ALWAYS)
         for offset, detail in markers:
-            number, _, rest = detail.partition(" ")
-            if number.isascii() and number.isdigit():
-                self._versions.setdefault(int(number), rest.partition(" ")[2])
+            if (change := change_named(detail)) is not None:
+                number, version = change
+                self._versions.setdefault(number, version)
                 if offset < stretch.begins:
-                    before = max(before, int(number))
+                    before = max(before, number)
         if before >= 0:
             self.current = before, self.at(before)
         else:
@@ -125,7 +140,10 @@ def verify(
     end: Instant,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Verdict:
-    """Decide the period again and compare; `progress` is told how many events each frame had."""
+    """Decide the period again and compare; `progress` is told how many events each frame had.
+
+    What was decided in the period about an event that is not stored is a difference too.
+    """
     verdict = Verdict()
     memory_s = as_was.as_of(start)[1].policy.memory_s
     warm = Instant(max(0, start - memory_s * MICROSECONDS))
@@ -137,7 +155,21 @@ def verify(
             raise UnavailableError(
                 f"partition {stretch.partition}: {policies.missing}", try_next="goaway policy log"
             )
-    verdict.differences.sort(key=lambda it: (it.at, it.partition, it.offset))
+    for epoch, partition, decision in log.without_event(start, end):
+        verdict.differ(
+            Difference(
+                at=decision.at,
+                epoch=epoch,
+                partition=partition,
+                offset=-1,
+                event=decision.event,
+                client=decision.client,
+                policy_number=None,
+                recorded=decision,
+                replayed=None,
+            )
+        )
+    verdict.differences.sort(key=_order)
     return verdict
 
 
@@ -189,11 +221,9 @@ class _Partition:
             self._differ(offset, other, replayed)
 
     def _differ(self, offset: int, recorded: Decision | None, replayed: Decision | None) -> None:
-        self._verdict.different += 1
         one = recorded or replayed
         assert one is not None
-        found = self._verdict.differences
-        found.append(
+        self._verdict.differ(
             Difference(
                 at=one.at,
                 epoch=self._stretch.epoch,
@@ -206,6 +236,3 @@ class _Partition:
                 replayed=replayed,
             )
         )
-        if len(found) > 2 * MAX_KEPT:
-            found.sort(key=lambda it: (it.at, it.partition, it.offset))
-            del found[MAX_KEPT:]

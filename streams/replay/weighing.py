@@ -12,10 +12,11 @@ from streams.model.policy import Policy
 from streams.replay.branches import Members, numbers
 from streams.replay.sweep import Sweep
 
-Side = Literal["protected", "unclear", "abusive"]
-SIDES: Final[tuple[Side, ...]] = ("protected", "unclear", "abusive")
+Side = Literal["legitimate", "doubtful", "unclear", "abusive"]
+"""Doubtful: it delivered mail, and yet the evidence does not make it legitimate."""
+SIDES: Final[tuple[Side, ...]] = ("legitimate", "doubtful", "unclear", "abusive")
 _NAMED: Final = 20
-"""Protected clients that are named for each setting."""
+"""Clients of a side that are named for each setting."""
 _MASKS: Final = 20_000
 
 
@@ -30,12 +31,18 @@ class Weighed(msgspec.Struct, kw_only=True):
     """Transactions that its blocks refused."""
     blocks: int = 0
     hurt: list[Client]
-    """The protected clients among the blocked, at most 20 of them, in order of their first block."""
+    """The legitimate clients among the blocked, at most 20 of them, in order of their first block."""
+    doubtful: list[Client]
+    """The doubtful ones likewise."""
 
     @property
     def refused(self) -> dict[Side, int]:
         """Connections and transactions together."""
         return {side: self.connections[side] + self.requests[side] for side in SIDES}
+
+    def named(self, side: Side) -> list[Client] | None:
+        """Where the blocked of this side are named; `None` where they are only counted."""
+        return {"legitimate": self.hurt, "doubtful": self.doubtful}.get(side)
 
 
 def weigh(policies: Sequence[Policy], events: Iterable[Event], sides: Mapping[Client, Side]) -> list[Weighed]:
@@ -48,6 +55,7 @@ def weigh(policies: Sequence[Policy], events: Iterable[Event], sides: Mapping[Cl
             connections=dict.fromkeys(SIDES, 0),
             requests=dict.fromkeys(SIDES, 0),
             hurt=[],
+            doubtful=[],
         )
         for _ in policies
     ]
@@ -65,8 +73,9 @@ def weigh(policies: Sequence[Policy], events: Iterable[Event], sides: Mapping[Cl
                 it.blocks += 1
                 if not known >> number & 1:
                     it.clients[side] += 1
-                    if side == "protected" and len(it.hurt) < _NAMED:
-                        it.hurt.append(event.client)
+                    named = it.named(side)
+                    if named is not None and len(named) < _NAMED:
+                        named.append(event.client)
         if sweep.refused:
             refused[event.kind, sides.get(event.client, "unclear"), sweep.refused] += 1
             if len(refused) >= _MASKS:

@@ -129,6 +129,16 @@ def test_limits_are_tuned_the_same_from_every_source(place: Place) -> None:
     assert f"To have it: goaway tune --from {BEGINS} --to {ENDS} --kafka --apply" in said
 
 
+def test_the_traffic_is_the_same_from_every_source(place: Place) -> None:
+    """Each cuts the history into batches of its own size."""
+    rates = [part for name in ("parse", "engine", "worker") for part in ("--rate", f"{name}=1000")]
+    found = [place.run(capacity, *source, "--json", *rates) for source in place.sources]
+    assert [it.exit_code for it in found] == [0, 0, 0], found[-1].output
+    of_file, *others = ({name: json.loads(it.stdout)[name] for name in ("traffic", "needs")} for it in found)
+    assert of_file["traffic"]["events"] == len(made())
+    assert others == [of_file, of_file]
+
+
 def test_now_is_what_holds_on_kafka(place: Place) -> None:
     for source in place.sources[:2]:
         assert place.run(replay, "--compare", "now", place.strict, *source).exit_code == 0

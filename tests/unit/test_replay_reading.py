@@ -261,6 +261,7 @@ def test_lines_that_could_not_be_read_are_said(rubbish: int, tmp_path: Path) -> 
     ("arguments", "said"),
     [
         (["--speed", "bogus"], "--speed is for --to-kafka"),
+        (["--yes"], "--yes is for --to-kafka"),
         (["--to-kafka", "--json"], "--json is not for --to-kafka"),
         (["--compare", "defaults", "defaults", "--warnings"], "--warnings is for decisions"),
         (["--to-kafka", "--warnings"], "--warnings is for decisions"),

@@ -31,7 +31,7 @@ from streams.replay.setting import RULES, Setting, grid, setting_of
 from streams.replay.sweep import Sweep
 from streams.replay.tune_page import cautions, length, tune_page
 from streams.replay.tuning import Tuned, tune
-from streams.replay.weighing import Weighed, weigh
+from streams.replay.weighing import SIDES, Side, Weighed, weigh
 from tests.unit.tune_history import MONITOR, SCANNER, SENDER, START, STRANGER, event, made, session, write
 
 EVENTS = made()
@@ -104,8 +104,8 @@ def test_headroom(peak: int, limit: int) -> None:
 def test_the_recommendation_hurts_nobody_and_stops_the_scanner(tuned: Tuned) -> None:
     setting, found = tuned.settings[tuned.recommended], tuned.weighed[tuned.recommended]
     assert (setting.connections_per_minute, setting.requests_per_minute) == (12, 20)
-    assert (found.clients["protected"], found.clients["abusive"]) == (0, 1)
-    assert found.refused["protected"] == 0
+    assert (found.clients["legitimate"], found.clients["abusive"]) == (0, 1)
+    assert found.refused["legitimate"] == 0
     assert found.refused["abusive"] > 500
     assert tuned.after.limits.connections_per_minute == 12
     assert tuned.now in range(len(tuned.settings))
@@ -127,12 +127,13 @@ def test_what_is_weighed_is_what_replays_show(tuned: Tuned) -> None:
 
 def test_networks_get_limits_of_their_own() -> None:
     many = [it for n in range(300) for it in session(9000 + n * 60, SENDER, 1000 + n, mails=1)]
-    events = sorted([*EVENTS, *many], key=lambda it: (it.at, it.id))
+    few = [it for n in range(3) for it in session(9000 + n * 600, "198.51.100.77", n, mails=1)]
+    events = sorted([*EVENTS, *many, *few], key=lambda it: (it.at, it.id))
     found = tune(Policy(), lambda: events, each_network=True)
     assert found.new_networks == ("192.0.2.0/24",)
     assert {it.rule: it.client for it in found.networks["192.0.2.0/24"]}["requests_per_minute"] == SENDER
     assert "192.0.2.0/24" in {str(it.network) for it in found.after.networks}
-    assert found.weighed[found.recommended].clients["protected"] == 0
+    assert found.weighed[found.recommended].clients["legitimate"] == 0
     assert found.weighed[found.now].blocks == weigh([Policy()], events, {})[0].blocks
 
 
@@ -152,12 +153,16 @@ def test_a_sweep_refuses_policies_that_differ_in_more_than_limits() -> None:
         Sweep([])
 
 
+NOBODY: dict[Side, int] = dict.fromkeys(SIDES, 0)
+
+
 def weighed(hurt: int, stopped: int, *, refused: int = 0) -> Weighed:
     return Weighed(
-        clients={"protected": hurt, "unclear": 0, "abusive": stopped},
-        connections={"protected": 0, "unclear": 0, "abusive": refused},
-        requests={"protected": 0, "unclear": 0, "abusive": 0},
+        clients={**NOBODY, "legitimate": hurt, "abusive": stopped},
+        connections={**NOBODY, "abusive": refused},
+        requests=NOBODY,
         hurt=[],
+        doubtful=[],
     )
 
 
@@ -186,10 +191,14 @@ def test_a_grid_has_every_combination_once() -> None:
     assert {type(it.cool_down_growth) for it in found} == {float}
 
 
-@pytest.mark.parametrize("points", [[(0, 0)], [(0, 3), (2, 9), (1, 9)], [(n, 1000 + n) for n in range(100)]])
+@pytest.mark.parametrize(
+    "points", [[(0, 0)], [(0, 1)], [(0, 3), (2, 9), (1, 9)], [(n, 1000 + n) for n in range(100)]]
+)
 @pytest.mark.parametrize("width", [360, 860])
 def test_every_mark_and_text_of_the_chart_lies_within_it(points: list[tuple[int, int]], width: int) -> None:
-    chart = pareto_chart(points, [0], now=0, recommended=len(points) - 1, width=width, height=300)
+    names = [str(it) for it in range(len(points))]
+    last = len(points) - 1
+    chart = pareto_chart(points, [0], names=names, now=0, recommended=last, width=width, height=300)
     root = ElementTree.fromstring(chart)
     places = [(float(it.get("cx", 0)), float(it.get("cy", 0)), 11) for it in root.iter() if it.get("cx")]
     for x, y, reach in places:
@@ -200,6 +209,8 @@ def test_every_mark_and_text_of_the_chart_lies_within_it(points: list[tuple[int,
         left = {"end": half, "middle": half / 2}.get(it.get("text-anchor", ""), 0)
         x = float(it.get("x", 0))
         assert x - left >= 0 and x - left + half <= width, it.text
+    label = next(it for it in texts if it.text == "abusive clients stopped")
+    assert float(label.get("y", 0)) + 4 < min(y - reach for _, y, reach in places), "no mark lies on it"
 
 
 def test_the_page_stands_alone_and_escapes_what_remotes_wrote() -> None:
@@ -239,7 +250,7 @@ def test_the_levels_to_try_can_be_given(tmp_path: Path) -> None:
     found = json.loads(run(file, "--json", "--connections-per-minute", "5,50,80").stdout)
     assert {it["connections_per_minute"] for it in found["settings"]} == {5, 50, 80, 30, 12}
     by_limit = {it["connections_per_minute"]: it["clients"] for it in found["settings"]}
-    assert (by_limit[5]["protected"], by_limit[80]["abusive"], by_limit[50]["abusive"]) == (1, 0, 1)
+    assert (by_limit[5]["legitimate"], by_limit[80]["abusive"], by_limit[50]["abusive"]) == (1, 0, 1)
 
 
 @pytest.mark.parametrize("value", ["", "x", "0", "5,,6", "1.5", "-3", "9" * 40])
@@ -383,16 +394,15 @@ def test_what_it_found_is_had_by_the_command_that_it_prints(tmp_path: Path) -> N
 
 def test_the_command_that_it_prints_has_every_option_that_was_given(tmp_path: Path) -> None:
     file, data, policy = str(write(tmp_path / "events.jsonl")), tmp_path / "a b", str(lax(tmp_path))
-    given = ("--timezone", "Europe/Berlin", "--data", str(data), "--note", "it's", "--by", "anna")
-    found = run(file, *given, "--policy", policy, "--cool-down-growth", "1,1.5", "--yes")
+    given = ("--timezone", "Europe/Berlin", "--data", str(data))
+    found = run(file, *given, "--policy", policy, "--cool-down-growth", "1,1.5")
     words = shlex.split(found.output.splitlines()[-1].removeprefix("To have it: "))
     assert words[:3] == ["goaway", "tune", file]
     assert words[-1] == "--apply"
     pairs = dict(itertools.pairwise(words))
     assert pairs["--timezone"] == "Europe/Berlin"
-    assert (pairs["--data"], pairs["--note"], pairs["--by"]) == (str(data), "it's", "anna")
+    assert pairs["--data"] == str(data)
     assert (pairs["--policy"], pairs["--cool-down-growth"]) == (policy, "1,1.5")
-    assert "--yes" in words
 
 
 @pytest.mark.parametrize("name", ["as-was", "defaults"])

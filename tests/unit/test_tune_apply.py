@@ -1,7 +1,11 @@
 """`goaway tune --apply` on a real broker: shown, and applied where somebody says yes; else nothing is."""
 
 import json
-from collections.abc import Iterator
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,11 +13,14 @@ from click.testing import CliRunner, Result
 
 from streams.cli.tune import tune
 from streams.config import KafkaSettings
+from streams.model.event import Event
 from streams.model.policy import Policy
 from streams.policy_writer import change_policy, read_policy_log
+from streams.wire.frames import encode_frame
 from streams.wire.policy_entries import DEFAULT_ENTRIES, policy_of
+from tests.parts import ROOT
 from tests.stack.brokers import own_tansu
-from tests.unit.tune_history import write
+from tests.unit.tune_history import made, session, write
 
 pytestmark = pytest.mark.needs("tansu")
 
@@ -24,10 +31,21 @@ def _kafka(tmp_path: Path) -> Iterator[KafkaSettings]:
         yield settings
 
 
-def run(kafka: KafkaSettings, folder: Path, *arguments: str) -> Result:
+LOUD = "198.51.100.200"
+
+
+def run(kafka: KafkaSettings, folder: Path, *arguments: str, more: Iterable[Event] = ()) -> Result:
     environ = {"GOAWAY_KAFKA": kafka.bootstrap, "GOAWAY_POLICY": None, "GOAWAY_DATA": str(folder / "none")}
-    file = str(write(folder / "events.jsonl"))
-    return CliRunner().invoke(tune, [file, "--apply", *arguments], env=environ)
+    file = write(folder / "events.jsonl")
+    if more:
+        file.write_bytes(encode_frame(sorted([*made(), *more], key=lambda it: (it.at, it.id))))
+    return CliRunner().invoke(tune, [str(file), "--apply", *arguments], env=environ)
+
+
+def loud() -> list[Event]:
+    """A client that alone asks for more than the limits of now: it delivers 200 messages in 50 seconds."""
+    polite = "ehlo=1 quit=1 commands=9"
+    return [it for n in range(200) for it in session(10_000 + n / 4, LOUD, n, mails=1, ended=polite)]
 
 
 def in_force(kafka: KafkaSettings) -> Policy | None:
@@ -78,6 +96,53 @@ def test_a_history_shorter_than_a_day_is_not_applied_by_yes_alone(
     assert in_force(kafka) is None
 
 
+def test_a_limit_that_one_client_alone_raises_is_not_applied_by_yes_alone(
+    kafka: KafkaSettings, tmp_path: Path
+) -> None:
+    found = run(kafka, tmp_path, "--yes", "--short-history", more=loud())
+    assert found.exit_code == 1
+    said = " ".join(found.stderr.split())
+    assert f"connections_per_minute would be raised to 240 by {LOUD} alone" in said
+    assert said.endswith("; --lone-client applies it without asking")
+    assert in_force(kafka) is None
+    both = run(kafka, tmp_path, "--yes", more=loud())
+    assert "8.0 hours long, less than a day; connections_per_minute would" in " ".join(both.stderr.split())
+    assert both.stderr.rstrip().endswith("; --short-history --lone-client applies it without asking")
+    again = run(kafka, tmp_path, "--yes", "--short-history", "--lone-client", more=loud())
+    assert again.exit_code == 0, again.output
+    policy = in_force(kafka)
+    assert policy is not None
+    assert policy.limits.connections_per_minute == 240
+
+
+@pytest.mark.parametrize(("answer", "code"), [("n", 1), ("y", 0)])
+def test_a_person_is_asked_and_told_what_holds_a_yes_back(
+    kafka: KafkaSettings, tmp_path: Path, answer: str, code: int
+) -> None:
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(encode_frame(sorted([*made(), *loud()], key=lambda it: (it.at, it.id))))
+    environ = {"GOAWAY_KAFKA": kafka.bootstrap, "GOAWAY_DATA": str(tmp_path / "none"), "GOAWAY_POLICY": ""}
+    ours, theirs = pty.openpty()
+    os.write(ours, f"{answer}\n".encode())
+    done = subprocess.run(
+        [sys.executable, "-m", "streams.cli", "tune", str(file), "--apply", "--yes"],
+        stdin=theirs,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **environ},
+    )
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == code, done.stderr
+    asked = " ".join(done.stderr.split())
+    assert "But the history is 8.0 hours long, less than a day; connections_per_minute would be" in asked
+    assert f"by {LOUD} alone. Apply this all the same?" in asked
+    assert (in_force(kafka) is not None) == (answer == "y")
+
+
 def test_json_is_printed_whatever_becomes_of_it(kafka: KafkaSettings, tmp_path: Path) -> None:
     keys = {"change", "version", "by", "kafka", "differences", "remarks", "undo"}
     refused = run(kafka, tmp_path, "--json")
@@ -85,8 +150,17 @@ def test_json_is_printed_whatever_becomes_of_it(kafka: KafkaSettings, tmp_path: 
     again = run(kafka, tmp_path, "--json", "--yes", "--short-history")
     assert [it.exit_code for it in (refused, made, again)] == [1, 0, 0]
     found = [json.loads(it.stdout) for it in (refused, made, again)]
-    assert [set(it) for it in found] == [keys, keys, keys]
+    assert all(set(it) >= keys for it in found)
     assert [it["change"] is None for it in found] == [True, False, True]
     assert found[0]["differences"] == found[1]["differences"] != []
     assert found[2]["differences"] == []
     assert found[2]["version"] == found[1]["version"] != found[0]["version"]
+
+
+def test_json_of_a_change_has_what_was_found(kafka: KafkaSettings, tmp_path: Path) -> None:
+    for flags, exit_code in (((), 1), (("--yes", "--short-history"), 0), (("--yes",), 0)):
+        found = run(kafka, tmp_path, "--json", *flags)
+        assert found.exit_code == exit_code
+        said = json.loads(found.stdout)
+        assert said["recommended"]["connections_per_minute"] == 12
+        assert set(said) >= {"settings", "legitimacy", "cautions", "busiest_clients", "entries", "lines"}
