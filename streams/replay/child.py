@@ -10,7 +10,9 @@ import sys
 from collections.abc import Callable, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Final
+from typing import Any, Final
+
+from streams.errors import GoawayError, UnavailableError
 
 _BEGIN: Final = "from streams.replay.child import begin; begin()"
 
@@ -30,7 +32,19 @@ class Child:
             )
         self.pipe.send((work, given))
 
-    def end(self) -> None:
+    def answer(self) -> Any:
+        """What it says next; a `GoawayError` is raised, and `UnavailableError` where it has ended."""
+        try:
+            given = self.pipe.recv()
+        except (EOFError, OSError) as error:
+            raise UnavailableError(
+                "a process of the replay ended before its time", try_next="--jobs 1"
+            ) from error
+        if isinstance(given, GoawayError):
+            raise given
+        return given
+
+    def close(self) -> None:
         """Stop it, whatever it is at."""
         self._process.terminate()
         self._process.wait(5)

@@ -102,8 +102,12 @@ def _client(line: bytes) -> str:
 class Hand:
     """What one of the processes is dealt, block by block; meanwhile it deals out its own share of them."""
 
-    def __init__(self, exchange: Exchange, share: int, counts: ReadCounts, expected: Expected) -> None:
+    def __init__(
+        self, exchange: Exchange, share: int, reader: int, counts: ReadCounts, expected: Expected
+    ) -> None:
+        """`reader`: as of `Exchange.heard`."""
         self._exchange = exchange
+        self._reader = reader
         self._share = share
         self._shares = Shares(exchange.processes)
         self._counts = counts
@@ -116,7 +120,8 @@ class Hand:
         number, blocks = 0, -1
         while number != blocks:
             # also where there is enough to do: others wait for what is to be dealt
-            for told in self._exchange.heard(self._share, wait=number not in self._parts):
+            needed = number not in self._parts
+            for told in self._exchange.heard(self._share, wait=needed, reader=self._reader):
                 if told.block < 0:
                     blocks = told.first
                 elif told.block % self._exchange.processes == self._share:

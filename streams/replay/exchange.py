@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Final, NamedTuple
 
+from streams.errors import UnavailableError
+
 _HEARD_AT_ONCE: Final = 64
 _AHEAD: Final = 4
 """Blocks under way for each process."""
@@ -28,6 +30,8 @@ class Told(NamedTuple):
 
 
 _TOLD: Final = Struct("<qqq")
+_MOST_TOLD: Final = select.PIPE_BUF // _TOLD.size
+"""So much is told before anybody has to hear it, however small pipes are."""
 
 
 class Exchange:
@@ -36,7 +40,7 @@ class Exchange:
 
     def __init__(self, processes: int) -> None:
         self.processes: Final = processes
-        self.ahead: Final = _AHEAD * processes
+        self.ahead: Final = min(_AHEAD * processes, _MOST_TOLD - 1)
         """How many blocks may be under way: when every process is done with one, its place is used again."""
         self._places = [_file_in_memory() for _ in range(self.ahead)]
         self._inboxes = [os.pipe() for _ in range(processes)]
@@ -52,11 +56,16 @@ class Exchange:
             os.close(descriptor)
 
     def lay(self, block: int, first: int, content: bytes) -> Told:
-        """Write into the block's place, from byte `first` on."""
+        """Write into the block's place, from byte `first` on. `UnavailableError` where there is no room."""
         place, rest, at = self._places[block % self.ahead], memoryview(content), first
-        while rest:
-            written = os.pwrite(place, rest, at)
-            rest, at = rest[written:], at + written
+        try:
+            while rest:
+                written = os.pwrite(place, rest, at)
+                rest, at = rest[written:], at + written
+        except OSError as error:
+            raise UnavailableError(
+                f"no room to share a block ({error.strerror})", try_next="--jobs 1"
+            ) from error
         return Told(block, first, len(content))
 
     def tell(self, process: int, told: Told) -> None:
@@ -71,10 +80,17 @@ class Exchange:
             at += len(some)
         return found[0] if len(found) == 1 else b"".join(found)
 
-    def heard(self, process: int, *, wait: bool) -> Iterator[Told]:
-        """What this process was told since; nothing yet only without `wait`."""
-        inbox = self._inboxes[process][0]
-        if wait or select.select([inbox], [], [], 0)[0]:
+    def heard(self, process: int, *, wait: bool, reader: int) -> Iterator[Told]:
+        """What this process was told since; nothing yet only without `wait`.
+
+        `reader` is its pipe to who reads the history, by which nothing comes but that end: `EOFError`.
+        """
+        inbox, ready = self._inboxes[process][0], select.poll()
+        for it in (inbox, reader):
+            ready.register(it, select.POLLIN)
+        for descriptor, _ in ready.poll(None if wait else 0):
+            if descriptor == reader:
+                raise EOFError
             yield from map(Told._make, _TOLD.iter_unpack(os.read(inbox, _HEARD_AT_ONCE * _TOLD.size)))
 
 

@@ -8,12 +8,14 @@ comes back, block by block, with its place in the order of the whole.
 import gc
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
 from itertools import chain
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
+from selectors import EVENT_READ, DefaultSelector
 from typing import Any
 
 from streams.engine.step import Outcome
-from streams.errors import GoawayError, UnavailableError
+from streams.errors import GoawayError
 from streams.model.decision import Decision
 from streams.model.policy import Policy
 from streams.model.standing import PolicyIndex
@@ -40,60 +42,49 @@ def replay_lines(
     expected: Expected = ANYTHING,
 ) -> Iterator[list[Outcome]]:
     """What `decide` yields for these JSON lines, event by event."""
-    exchange = Exchange(jobs)
-    try:
+    with ExitStack() as opened:
+        exchange = opened.enter_context(closing(Exchange(jobs)))
         children = [
-            Child(_decide_lines, policy, expected, exchange, share, keep=exchange.descriptors)
+            opened.enter_context(
+                closing(Child(_decide_lines, policy, expected, exchange, share, keep=exchange.descriptors))
+            )
             for share in range(jobs)
         ]
-        yield from ended(children, _shared(children, exchange, chunks, counts))
-    finally:
-        exchange.close()
-
-
-def ended(children: list[Child], decided: Iterator[list[Outcome]]) -> Iterator[list[Outcome]]:
-    """The same; then the processes are ended. `UnavailableError` where one ended before its time."""
-    try:
-        yield from decided
-    except (EOFError, OSError) as error:
-        raise UnavailableError(
-            "a process of the replay ended before its time", try_next="--jobs 1"
-        ) from error
-    finally:
-        for child in children:
-            child.end()
+        answers = opened.enter_context(closing(_Answers(children)))
+        yield from _shared(answers, exchange, chunks, counts)
 
 
 class _Answers:
-    """What the processes say, block by block. `EOFError` where one has ended, `GoawayError` where it says
-    so."""
+    """What the processes say."""
 
-    def __init__(self, pipes: list[Connection]) -> None:
-        self._pipes = pipes
-        self._said: dict[Connection, deque[Any]] = {pipe: deque() for pipe in pipes}
+    def __init__(self, children: list[Child]) -> None:
+        self._said: dict[Child, deque[Any]] = {child: deque() for child in children}
+        self._waiting = DefaultSelector()
+        for child in children:
+            self._waiting.register(child.pipe, EVENT_READ, child)
 
     def next(self) -> list[Any]:
-        """The next that each of them says; all are heard, for one may wait for another that has ended."""
+        """The next that each of them says; all are heard, for one may wait for another that has ended.
+        Raises as `Child.answer`."""
         while not all(self._said.values()):
-            for pipe in wait(self._pipes):
-                assert isinstance(pipe, Connection)
-                given = pipe.recv()
-                if isinstance(given, GoawayError):
-                    raise given
-                self._said[pipe].append(given)
+            for ready, _ in self._waiting.select():
+                self._said[ready.data].append(ready.data.answer())
         return [said.popleft() for said in self._said.values()]
+
+    def close(self) -> None:
+        """Wait no more."""
+        self._waiting.close()
 
 
 def _shared(
-    children: list[Child], exchange: Exchange, chunks: Iterable[bytes], counts: ReadCounts
+    answers: _Answers, exchange: Exchange, chunks: Iterable[bytes], counts: ReadCounts
 ) -> Iterator[list[Outcome]]:
-    answers = _Answers([child.pipe for child in children])
     number = -1
     for number, content in enumerate(blocks(chunks)):
         if number >= exchange.ahead:
             yield from _in_order(answers.next())
-        exchange.tell(number % len(children), exchange.lay(number, 0, content))
-    for share in range(len(children)):
+        exchange.tell(number % exchange.processes, exchange.lay(number, 0, content))
+    for share in range(exchange.processes):
         exchange.tell(share, Told(-1, number + 1, 0))
     for _ in range(min(number + 1, exchange.ahead) + 1):
         yield from _in_order(answers.next())
@@ -127,7 +118,7 @@ def _decide_lines(
 ) -> None:
     gc.disable()
     counts, found = ReadCounts(), list[Found]()
-    placed = Placed(Hand(exchange, share, counts, expected).parts(), counts, expected)
+    placed = Placed(Hand(exchange, share, pipe.fileno(), counts, expected).parts(), counts, expected)
 
     def batches() -> Batches:
         nonlocal found

@@ -7,6 +7,7 @@ import gc
 import heapq
 from bisect import bisect_left
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from multiprocessing.connection import Connection
 from operator import attrgetter
 from typing import Final
@@ -21,7 +22,7 @@ from streams.replay.clickhouse_source import Columns, StoredPeriod
 from streams.replay.counts import ReadCounts
 from streams.replay.dealing import Place
 from streams.replay.order import Batch, Batches
-from streams.replay.parallel import Found, ended, packed, place_of, unpacked
+from streams.replay.parallel import Found, packed, place_of, unpacked
 from streams.replay.run import decide
 
 _SAY_EACH: Final = 16
@@ -32,17 +33,19 @@ def replay_stored(
     policy: Policy, stored: StoredPeriod, counts: ReadCounts, *, jobs: int
 ) -> Iterator[list[Outcome]]:
     """What `decide` yields for this period, event by event."""
-    children = [Child(_decide, policy, stored, share, jobs) for share in range(jobs)]
-    yield from ended(children, _merged(children, stored, counts))
+    with ExitStack() as opened:
+        children = [
+            opened.enter_context(closing(Child(_decide, policy, stored, share, jobs)))
+            for share in range(jobs)
+        ]
+        yield from _merged(children, stored, counts)
 
 
 def _merged(children: list[Child], stored: StoredPeriod, counts: ReadCounts) -> Iterator[list[Outcome]]:
     done = [0] * len(children)
 
     def decided(number: int) -> Iterator[Found]:
-        while (given := children[number].pipe.recv()) is not None:
-            if isinstance(given, GoawayError):
-                raise given
+        while (given := children[number].answer()) is not None:
             found, done[number], stored.extent.total = given
             stored.extent.done = sum(done)
             yield from found

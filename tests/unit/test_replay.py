@@ -2,8 +2,11 @@
 
 import gzip
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
@@ -259,17 +262,53 @@ def test_a_process_that_is_killed_ends_the_replay_with_an_error(
 
 
 def test_what_is_laid_down_is_whole_and_a_place_is_used_again() -> None:
-    exchange = Exchange(2)
+    exchange, (ours, theirs) = Exchange(2), Pipe()
     try:
         for block, whole in ((0, bytes(range(256)) * 4000), (exchange.ahead, b"short")):
             first = exchange.lay(block, 0, whole)
             second = exchange.lay(block, first.size, b"behind it")
             assert (exchange.content(first), exchange.content(second)) == (whole, b"behind it")
             exchange.tell(1, second)
-            assert list(exchange.heard(1, wait=True)) == [second]
-        assert list(exchange.heard(0, wait=False)) == []
+            assert list(exchange.heard(1, wait=True, reader=theirs.fileno())) == [second]
+        assert list(exchange.heard(0, wait=False, reader=theirs.fileno())) == []
+        ours.close()
+        for wait in (True, False):
+            with pytest.raises(EOFError):
+                list(exchange.heard(0, wait=wait, reader=theirs.fileno()))
     finally:
         exchange.close()
+        theirs.close()
+
+
+_KILLED = """
+import signal, time
+from streams.model.policy import Policy
+from streams.replay import parallel
+from streams.replay.counts import ReadCounts
+
+def chunks():
+    yield b"{}\\n" * 1000
+    time.sleep(1)  # they are at work, or wait
+    print(begun, "begun", flush=True)
+    signal.pause()
+
+begun = 0
+begin = parallel.Child.__init__
+def noted(*given, **more):
+    global begun
+    begin(*given, **more)
+    begun += 1
+parallel.Child.__init__ = noted
+list(parallel.replay_lines(Policy(), chunks(), ReadCounts(), jobs=2))
+"""
+
+
+def test_a_replay_that_is_killed_leaves_no_process_behind() -> None:
+    with subprocess.Popen([sys.executable, "-c", _KILLED], stdout=subprocess.PIPE) as replaying:
+        assert replaying.stdout is not None
+        assert replaying.stdout.readline() == b"2 begun\n"
+        replaying.kill()
+        replaying.communicate(timeout=30)  # they have its standard output, too: it ends with the last of them
 
 
 def test_blocks_are_whole_lines_wherever_chunks_end() -> None:
