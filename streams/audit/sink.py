@@ -24,7 +24,9 @@ decide, and how far each source was read is part of what rule 1 keeps.
 Records that Kafka deletes or compacts before they are read are said to be lost, not found.
 """
 
+import gc
 import logging
+import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -48,6 +50,13 @@ BATCH_BYTES: Final = 96 * 1024 * 1024
 BATCH_S: Final = 1.0
 """A batch is stored when it has this many rows, or bytes of records, or its first record is this old and no
 other is being stored."""
+
+SWITCH_S: Final = 0.0005
+"""How long the thread that reads may keep the interpreter while the one that stores waits: at the default of
+5 ms, once for each megabyte that is sent, a batch is longer on its way than in the making."""
+
+GC_THRESHOLDS: Final = (50_000, 20, 100)
+"""Rows are no containers and make no cycles; looking for some costs a tenth of reading them."""
 
 _LIFE_CHECK_S: Final = 3.0
 
@@ -131,6 +140,8 @@ class Sink:
         self.positions: dict[tuple[str, int], int | None] = {}
         """The next offset to be stored of every partition; None: the oldest there is."""
         self._checked = 0.0
+        sys.setswitchinterval(SWITCH_S)
+        gc.set_threshold(*GC_THRESHOLDS)
 
     def close(self) -> None:
         """Wait for what is being stored; afterwards nothing is."""

@@ -48,7 +48,7 @@ class Column:
     def fitted(self, values: Sequence[Any]) -> list[Any]:
         """The values as the column takes them, or `InvalidValueError` where one does not fit."""
         if self.type == "IPv6":
-            return [packed(address) for address in values]
+            return list(map(packed, values))
         if self.bounds is not None and (numbers := [n for n in values if n is not None]):
             low, high = self.bounds
             if min(numbers) < low or max(numbers) > high:

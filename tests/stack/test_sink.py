@@ -13,6 +13,7 @@ from confluent_kafka import Producer
 from msgspec.structs import replace
 
 from streams.audit.run import run_sink
+from streams.audit.source import LogReader
 from streams.audit.veil import Veil
 from streams.config import KafkaSettings, Settings, StoringSettings
 from streams.embedded.broker import Broker, open_broker
@@ -90,6 +91,29 @@ def assert_exactly(store: Store, ids: list[str]) -> None:
     assert not stored - wanted, f"{(stored - wanted).total()} doubled"
     places = store.rows(f"SELECT count(), uniqExact({PLACES}) FROM events")[0]
     assert places == (len(ids), len(ids))
+
+
+@pytest.mark.needs("tansu")
+def test_what_waits_in_kafka_is_read_without_pauses(tmp_path: Path) -> None:
+    """Several times what is fetched ahead, worked on as long as the sink would."""
+    broker = open_broker("tansu", folder=tmp_path / "broker")
+    start_or_skip(broker)
+    kafka = KafkaSettings(broker.address)
+    create_topics(kafka, partitions=1)
+    produce(broker.address, EVENTS, *([b"x" * 25_000] * 6_000))
+    reader = LogReader(kafka)
+    reader.assign({(EVENTS, 0): None})
+    read = in_vain = 0
+    try:
+        while read < 6_000:
+            records = reader.read(0.1)
+            read += len(records)
+            in_vain += bool(read) and not records
+            time.sleep(len(records) * 0.000_25)
+    finally:
+        reader.close()
+        broker.stop()
+    assert in_vain < 5
 
 
 def test_every_topic_has_its_table(own_broker: Broker, store: Store, tmp_path: Path) -> None:

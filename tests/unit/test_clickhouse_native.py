@@ -112,6 +112,7 @@ COLUMNS = [
     ("IntervalDay", 1, bytes(8)),
     ("String", 4, strings("", "a\n\n\nb", "\0", "x" * 300)),
     ("String", 2, text("y" * 20_000) + text("")),
+    ("String", 6, strings(*("z" * size for size in (126, 127, 128, 129, 16_383, 16_384)))),
     ("Nullable(UInt16)", 2, b"\0\1" + bytes(4)),
     ("Nullable(String)", 2, b"\0\1" + strings("a", "")),
     ("Array(UInt8)", 3, u64(2, 2, 3) + b"\1\2\3"),

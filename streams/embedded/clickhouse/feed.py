@@ -103,24 +103,12 @@ class Feed:
                 while left:
                     start = at
                     size = buffer[at]
-                    at += 1
-                    if size >= 0x80:
-                        size &= 0x7F
-                        shift = 7
-                        while True:
-                            byte = buffer[at]
-                            at += 1
-                            size |= (byte & 0x7F) << shift
-                            if byte < 0x80:
-                                break
-                            shift += 7
-                            if shift > 28:
-                                raise NativeProtocolError("a string of more than 2 GiB")
-                        if size > MAX_PACKET_BYTES:
-                            raise NativeProtocolError(
-                                f"a string of {size} bytes, more than {MAX_PACKET_BYTES}"
-                            )
-                    at += size
+                    if size < 0x80:
+                        at += 1 + size
+                    elif (more := buffer[at + 1]) < 0x80:
+                        at += 2 + (more << 7 | size & 0x7F)
+                    else:
+                        at += _long_text(buffer, at)
                     left -= 1
             except IndexError:
                 at = start
@@ -131,3 +119,23 @@ class Feed:
         while len(buffer) < at:
             yield
         self.at = at
+
+
+def _long_text(buffer: bytearray, at: int) -> int:
+    """Bytes of a string together with its size, which has three bytes or more. `IndexError` where the size
+    goes on beyond what has arrived.
+    """
+    size = shift = 0
+    start = at
+    while True:
+        byte = buffer[at]
+        at += 1
+        size |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            break
+        shift += 7
+        if shift > 28:
+            raise NativeProtocolError("a string of more than 2 GiB")
+    if size > MAX_PACKET_BYTES:
+        raise NativeProtocolError(f"a string of {size} bytes, more than {MAX_PACKET_BYTES}")
+    return at - start + size

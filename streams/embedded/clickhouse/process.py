@@ -21,11 +21,6 @@ HOST: Final = "127.0.0.1"
 READY_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 15.0
 _MAX_READY_BYTES: Final = 64 * 1024
-_MEMORY: Final = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(256 * 1024 * 1024)}
-"""For glibc; others do not know the names. Rows arrive by the dozen megabytes, and memory that goes back to the
-system after every insert costs more to get again, page by page, than all that is done with it. ClickHouse itself
-has an allocator of its own.
-"""
 
 
 class EmbeddedClickHouse:
@@ -108,13 +103,7 @@ class EmbeddedClickHouse:
         log = os.open(folder / "clickhouse.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             return subprocess.Popen(
-                command,
-                env={**_MEMORY, **os.environ},
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                pass_fds=(ready_fd,),
-                bufsize=-1,
+                command, stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=(ready_fd,), bufsize=-1
             )
         finally:
             os.close(log)
