@@ -18,9 +18,8 @@ from streams.cli.tables import print_json, print_wrapped
 from streams.config import ClickHouseSettings
 from streams.errors import GoawayError, UsageError
 from streams.replay.capacity import Need, Rates, Traffic, figure, needs
+from streams.replay.covered import length, short_history
 from streams.replay.measuring import measured_rates, traffic_of
-from streams.replay.tune_page import length
-from streams.replay.tuning import LONG_ENOUGH_S
 
 _GIVEN: Final = {"parse": "parse_per_s", "engine": "engine_per_s", "worker": "worker_per_s"}
 _SIZES: Final = """
@@ -126,13 +125,8 @@ def _stored_bytes(settings: ClickHouseSettings) -> float | None:
 
 def _cautions(traffic: Traffic) -> list[str]:
     """What to bear in mind before believing it."""
-    if traffic.seconds >= LONG_ENOUGH_S:
-        return []
-    holes = ", pauses of more than a day left out" if traffic.holes_s else ""
-    return [
-        f"The history is {length(traffic.seconds)} long{holes}: a month-end, a newsletter or a new partner "
-        "may be busier than anything it shows. What is said of a day, a week or a month goes on as it did."
-    ]
+    short = short_history(traffic.seconds, holes=traffic.holes_s > 0)
+    return [f"{short} What is said of a day, a week or a month goes on as it did."] if short else []
 
 
 def _print(traffic: Traffic, rates: Rates, found: list[Need]) -> None:

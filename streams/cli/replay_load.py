@@ -104,15 +104,25 @@ def _stages(asked: Asked) -> str:
 def _group(kafka: KafkaSettings) -> str:
     """The workers, by their consumer group; empty where it has no members. The embedded broker goes on to
     say that it has some when they have ended."""
-    client = admin(kafka)
-    try:
-        listed = client.list_consumer_groups(request_timeout=_TIMEOUT_S).result().valid
-        found = next((it.state for it in listed if it.group_id == DECIDE_GROUP), None)
-        if found is None:  # the embedded broker lists none
-            found = _described(client)
-    except KafkaException as error:
-        return f"a worker, perhaps (group {DECIDE_GROUP} cannot be looked at: {error.args[0].str()})"
-    return "" if found in _NOBODY else f"a worker (group {DECIDE_GROUP})"
+    client, deadline = admin(kafka), time.monotonic() + _TIMEOUT_S
+    while True:
+        try:
+            state = _state(client)
+        except KafkaException as error:
+            cause: KafkaError = error.args[0]
+            if cause.code() == KafkaError.COORDINATOR_LOAD_IN_PROGRESS and time.monotonic() < deadline:
+                time.sleep(0.1)  # as of a Kafka that has just begun
+                continue
+            return f"a worker, perhaps (group {DECIDE_GROUP} cannot be looked at: {cause.str()})"
+        return "" if state in _NOBODY else f"a worker (group {DECIDE_GROUP})"
+
+
+def _state(client: AdminClient) -> ConsumerGroupState:
+    listed = client.list_consumer_groups(request_timeout=_TIMEOUT_S).result()
+    if listed.errors:  # of some brokers, and the group may be one of theirs
+        raise KafkaException(listed.errors[0])
+    found = next((it.state for it in listed.valid if it.group_id == DECIDE_GROUP), None)
+    return _described(client) if found is None else found  # the embedded broker lists none
 
 
 def _described(client: AdminClient) -> ConsumerGroupState:

@@ -53,7 +53,7 @@ def verify_period(asked: Asked, *, as_json: bool) -> int:
             found = verify(log, policies, judge, start, end, progress)
     finally:
         log.close()
-    if not found.events:
+    if not found.events and not found.different:
         raise asked.nothing()
     if as_json:
         print_json(

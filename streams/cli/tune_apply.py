@@ -15,11 +15,11 @@ from streams.cli.policy_change import Attempt, Edit, carry_out, in_force, print_
 from streams.cli.policy_names import AS_WAS, DEFAULTS, NOW
 from streams.cli.policy_options import Changing, changing
 from streams.cli.replay_source import Asked
-from streams.errors import UsageError
+from streams.errors import PolicyError, UsageError
+from streams.replay.covered import length
 from streams.replay.setting import Setting, setting_of
-from streams.replay.tune_page import length
 from streams.replay.tuning import Tuned
-from streams.wire.policy_entries import Entries, canonical
+from streams.wire.policy_entries import Entries, canonical, policy_of
 from streams.wire.policy_keys import network_key
 
 _DAY_S: Final = 86_400
@@ -59,7 +59,8 @@ def apply(
     tuned: Tuned, change: Changing, *, findings: Mapping[str, object], allowed: Allowed, what: str
 ) -> None:
     """Change the policy to what is recommended; exit code 1 where nobody said yes, or something holds a yes
-    back and nobody said that this will do. As JSON the answer has `findings`, too."""
+    back and nobody said that this will do. As JSON the answer has `findings`, too. `PolicyError` where the
+    policy is not the one that was weighed any more."""
     edit = _edit(tuned)
     attempt = Attempt(edit, in_force(change)[1], {})
     attempt(dict(attempt.before))
@@ -102,11 +103,16 @@ def _joined(findings: Mapping[str, object]) -> Iterator[None]:
 
 def _edit(tuned: Tuned) -> Edit:
     """What `--apply` does to the entries: the keys that the recommendation changes, and no others, so that
-    they say what was weighed. A network's key that is not written follows `[limits]` on its own."""
+    they say what was weighed. A network's key that is not written follows `[limits]` on its own. Of entries
+    that are not those weighed nobody knows what it would do: `PolicyError`."""
     was, becomes = setting_of(tuned.before.limits), setting_of(tuned.after.limits)
     changed = [it for it in Setting.__struct_fields__ if getattr(was, it) != getattr(becomes, it)]
 
     def edit(entries: Entries) -> Entries:
+        if policy_of(entries).version != tuned.before.version:
+            raise PolicyError(
+                "the policy was changed while this was weighed", try_next="the same command again"
+            )
         after = {key: dict(row) for key, row in entries.items()}
         limits = after.setdefault("limits", {})
         limits.update({name: getattr(becomes, name) for name in changed})

@@ -5,7 +5,8 @@ from typing import Final
 import click
 
 from streams.cli.tables import cell, print_table, print_wrapped
-from streams.replay.tune_page import cautions, length, summary
+from streams.replay.covered import length
+from streams.replay.tune_page import cautions, summary
 from streams.replay.tune_tables import (
     SHOWN_SIDES,
     Known,

@@ -179,7 +179,7 @@ def compare(a: Policy | AsWas, b: Policy | AsWas, events: Iterable[Event]) -> Co
         first, last = first or event.at, max(last, event.at)
         known = seen.get(event.client)
         if known is None:
-            known = seen[event.client] = Observed(event.address, event.at)
+            known = seen[event.client] = Observed(event.address)
             standings = [side.index.standing(event.address) for side in sides]
             known.exempt = any(it.exempt("rate", event.at) for it in standings)
         known.note(event)

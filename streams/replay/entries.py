@@ -1,7 +1,8 @@
 """Network entries of their own: for those whose clients ask for more than `[limits]` gives everybody."""
 
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Final, NamedTuple
 
@@ -24,6 +25,10 @@ from streams.replay.setting import RULES
 _BIG_MESSAGES: Final = 100
 _BIG_NETWORKS: Final = 20
 _SENDERS_IPV4, _SENDERS_IPV6 = 24, 48
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+"""A remote chose it."""
+_COUNTRY, _OF_A_COUNTRY = 2, 3
+"""Letters of the last label of `co.uk`, `com.br`, and at most of the one before it: nobody's own domain."""
 
 
 class Split(NamedTuple):
@@ -41,9 +46,10 @@ class Split(NamedTuple):
 def per_network(policy: Policy, clients: Clients) -> Split:
     """An entry goes on following `[limits]` where its clients ask for no more. A big sender's network becomes
     an entry where it asks for more. An entry with a value of its own gets what its clients ask for; one that
-    lies above `[limits]` is not lowered below them."""
+    lies above `[limits]`, those of now or those recommended, is not lowered below these."""
     named = {network for it in policy.schedules for network in it.networks}
-    new = [it for it in sender_networks(clients) if it not in named]  # an entry would bring these in force
+    senders = sender_networks(clients)
+    new = [it for it in senders if it not in named]  # an entry would bring these in force
     askers = asking(clients, new)
     own: dict[str, dict[str, Busiest]] = defaultdict(dict)
     for place, rule in enumerate(RULES):
@@ -56,10 +62,10 @@ def per_network(policy: Policy, clients: Clients) -> Split:
             name, value = str(network.network), getattr(network.limits, rule)
             top = busiest_of(rule, _counts(askers, place, name))
             if top is not None and value != getattr(policy.limits, rule):
-                least = level if value >= level else 0
+                least = level if value >= min(level, getattr(policy.limits, rule)) else 0
                 own[name][rule] = msgspec.structs.replace(top, limit=max(top.limit, least))
     added = tuple(
-        NetworkRule(network=it, name=_name(it, clients), limits=policy.limits) for it in new if str(it) in own
+        NetworkRule(network=it, name=senders[it], limits=policy.limits) for it in new if str(it) in own
     )
     wider = msgspec.structs.replace(policy, networks=(*policy.networks, *added))
     return Split(wider, dict(own), limits, tuple(str(it.network) for it in added))
@@ -95,15 +101,18 @@ def _counts(askers: Sequence[Asking], place: int, name: str, *, scheduled: bool 
     ]
 
 
-def sender_networks(clients: Clients) -> list[Network]:
+def sender_networks(clients: Clients) -> dict[Network, str]:
     """/24 (/48 in IPv6) from which legitimate clients delivered at least 100 messages and that no entry of
-    the policy covers yet, the biggest first, 20 at most."""
+    the policy covers yet, the biggest first, 20 at most; each with a name for it."""
     messages: dict[Network, int] = defaultdict(int)
+    names: dict[Network, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for seen, thought in clients.values():
         if seen.messages and not seen.network and not seen.exempt and thought.verdict == "legitimate":
-            messages[_around(seen.address)] += seen.messages
-    big = [it for it in messages.items() if it[1] >= _BIG_MESSAGES]
-    return [network for network, _ in sorted(big, key=lambda it: -it[1])[:_BIG_NETWORKS]]
+            network = _around(seen.address)
+            messages[network] += seen.messages
+            names[network][_domain(seen.ptr)] += seen.messages
+    big = sorted((it for it in messages.items() if it[1] >= _BIG_MESSAGES), key=lambda it: -it[1])
+    return {network: _name(network, names[network]) for network, _ in big[:_BIG_NETWORKS]}
 
 
 def _around(address: Address) -> Network:
@@ -111,10 +120,16 @@ def _around(address: Address) -> Network:
     return ip_network(f"{ip}/{_SENDERS_IPV4 if ip.version == 4 else _SENDERS_IPV6}", strict=False)
 
 
-def _name(network: Network, clients: Clients) -> str:
-    """The domain that most of its senders' verified names share; the network's own address else."""
-    names: dict[str, int] = defaultdict(int)
-    for seen, _ in clients.values():
-        if seen.ptr and ip_address(seen.address) in network:
-            names[".".join(seen.ptr.rsplit(".", 2)[-2:])] += seen.messages
-    return max(names, key=lambda name: names[name])[:64] if names else str(network)
+def _name(network: Network, names: Mapping[str, int]) -> str:
+    """The domain from which most of its messages came; the network's own address where no name is known."""
+    known = {name: count for name, count in names.items() if name}
+    return max(known, key=lambda name: known[name])[:64] if known else str(network)
+
+
+def _domain(ptr: str) -> str:
+    """`mx.example.org` → `example.org`, `mx.example.co.uk` → `example.co.uk`; empty where it is no name."""
+    if not _HOST_NAME.fullmatch(ptr):
+        return ""
+    labels = ptr.lower().split(".")
+    country = len(labels[-1]) == _COUNTRY and len(labels) > 2 and len(labels[-2]) <= _OF_A_COUNTRY
+    return ".".join(labels[-3:] if country else labels[-2:])

@@ -23,6 +23,8 @@ _FEW_OPEN: Final = 4
 _FEW_A_MINUTE: Final = 12
 """What a prober may have open at once, and do in a minute. Nothing vouches for it: what it can ask of limits
 (with headroom 5 and 15) is less than their defaults."""
+_WORTH: Final = 20
+"""So many connections at most for a message, and for a transaction that is taken."""
 _NOT_SHOWN: Final = "what they would have sent is not shown"
 
 
@@ -71,11 +73,6 @@ def protected(seen: Observed, found: Legitimacy) -> bool:
     return found.verdict == "legitimate" or seen.messages > 0
 
 
-def span_s(seen: Observed) -> float:
-    """Seconds from its first connection to its latest."""
-    return (seen.last - seen.first) / MICROSECONDS
-
-
 Points = tuple[int, str]
 
 
@@ -105,9 +102,11 @@ def _regular(seen: Observed) -> Points:
     few = seen.peaks[0] <= _FEW_OPEN and max(seen.peaks[1:]) <= _FEW_A_MINUTE
     errs = seen.erring or seen.refused or seen.violations or seen.listed or seen.auth_failures
     greets = seen.clean >= max(_REGULAR_SESSIONS, 0.9 * seen.served)
-    prober = evenly and few and not errs and greets and span_s(seen) >= _REGULAR_SPAN_S
-    every = f"{rhythms.pause_us / MICROSECONDS:.0f} s"
-    return (40 if prober else 0), f"connects every {every} for {span_s(seen) / 3600:.0f} h and never errs"
+    door = rhythms.steadiest
+    even_s = door.even_us / MICROSECONDS
+    prober = evenly and few and not errs and greets and even_s >= _REGULAR_SPAN_S
+    every = f"{door.typical_us / MICROSECONDS:.0f} s"
+    return (40 if prober else 0), f"connects every {every} for {even_s / 3600:.0f} h and never errs"
 
 
 def _named(seen: Observed) -> Points:
@@ -145,6 +144,14 @@ def _nothing(seen: Observed) -> Points:
     return (-20 if idle else 0), f"{seen.served:,} connections and not one clean session"
 
 
+def _next_to_nothing(seen: Observed) -> Points:
+    """Or one message would let its sender set the limits of everybody."""
+    idle = seen.messages and _WORTH * (seen.messages + seen.accepted) < seen.served
+    excused = seen.authenticated or _regular(seen)[0]
+    words = f"{seen.served:,} connections for {seen.messages:,} message{'s' * (seen.messages != 1)}"
+    return (-60 if idle and not excused else 0), words
+
+
 EVIDENCE: Final[tuple[Callable[[Observed], Points], ...]] = (
     _exempt,
     _delivered,
@@ -158,5 +165,6 @@ EVIDENCE: Final[tuple[Callable[[Observed], Points], ...]] = (
     _guesses,
     _errs,
     _nothing,
+    _next_to_nothing,
 )
 """What speaks for a client, then what speaks against it."""

@@ -10,6 +10,7 @@ import cramjam
 from streams.engine.state import State
 from streams.engine.step import step
 from streams.model.client import Address, Client
+from streams.model.decision import Decision
 from streams.model.event import Event, EventKind
 from streams.model.instant import MICROSECONDS, Instant
 from streams.model.policy import Policy
@@ -155,7 +156,7 @@ def traffic_of(batches: Batches, policy: Policy) -> tuple[Traffic, float]:
         events += 1
         minute.add(event.at)
         wire.add(event)
-        decisions += sum(hasattr(it, "until") for it in step(index, state, event))
+        decisions += sum(isinstance(it, Decision) for it in step(index, state, event))
         clients = max(clients, len(state.clients))
     minute.look()
     traffic = Traffic(

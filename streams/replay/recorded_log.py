@@ -2,7 +2,7 @@
 decided about each."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +18,7 @@ from streams.topics import DECISIONS, EVENTS
 
 _NEVER: Final = 1 << 62
 _OFFSETS_AT_ONCE: Final = 50_000
+_IN_BLOCKS: Final = {"max_block_size": 8192}
 _TEXT: Final = "toString(address)"
 _ADDRESS: Final = f"if(startsWith({_TEXT}, '::ffff:'), substring({_TEXT}, 8), {_TEXT})"
 _AT: Final = "toUnixTimestamp64Micro(at)"
@@ -151,8 +152,9 @@ class RecordedLog:
 
     def without_event(self, start: Instant, end: Instant) -> Iterator[tuple[int, int, Decision]]:
         """(life, partition, decision) of each that was decided with `start <= at < end` about an event that
-        is not stored, of whatever life or partition; in the order of their time."""
-        for row in self._rows(_WITHOUT_EVENT, {"start": int(start), "end": int(end)}):
+        is not stored, of whatever life or partition; in the order of their time. Some are held at a time:
+        where the events are gone, they are all decisions that there are."""
+        for row in self._streamed(_WITHOUT_EVENT, {"start": int(start), "end": int(end)}):
             *columns, epoch, partition = row
             yield int(epoch), int(partition), _decision(tuple(columns))
 
@@ -196,10 +198,24 @@ class RecordedLog:
         return {(int(offset), text.split('"', 4)[3]) for offset, text in rows}
 
     def _rows(self, query: str, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:
+        with self._connected() as connected:
+            return list(connected.execute(query, dict(parameters)))
+
+    def _streamed(self, query: str, parameters: Mapping[str, object]) -> Iterator[tuple[Any, ...]]:
+        """As `_rows`, a block of the answer at a time."""
+        with self._connected() as connected:
+            try:
+                yield from connected.execute_iter(query, dict(parameters), settings=_IN_BLOCKS)
+            finally:
+                self.close()  # the rest of an answer that was not read to its end stands in the way
+
+    @contextmanager
+    def _connected(self) -> Iterator[Any]:
+        """The connection, made when first needed; what goes wrong with it is an `UnavailableError`."""
         try:
             if self._driver is None:
                 self._driver = Driver(**self._connection)
-            return list(self._driver.execute(query, dict(parameters)))
+            yield self._driver
         except (driver.Error, OSError, EOFError) as error:
             said = str(getattr(error, "message", "") or error).partition("Stack trace")[0].strip()[:300]
             place = f"ClickHouse at {self._connection.get('host')}:{self._connection.get('port')}"

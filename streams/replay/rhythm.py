@@ -12,7 +12,7 @@ _ANY_OTHER: Final = ("", "")
 class Rhythm:
     """The pauses at one door."""
 
-    __slots__ = ("gaps", "host", "last", "like", "service", "typical_us")
+    __slots__ = ("even_us", "gaps", "host", "last", "like", "service", "typical_us")
 
     def __init__(self, host: str, service: str, at: int) -> None:
         self.host, self.service = intern(host), intern(service)  # most clients come to the same few doors
@@ -20,6 +20,8 @@ class Rhythm:
         self.gaps = self.like = self.typical_us = 0
         """Pauses between connections, how many of them were like the typical one then (within a quarter), and
         that one."""
+        self.even_us = 0
+        """The time of the pauses that were alike, added up; not the first, which has none to be like."""
 
     def beat(self, at: int) -> None:
         """One more connection; one that is late says nothing of a pause."""
@@ -28,7 +30,9 @@ class Rhythm:
             return
         self.gaps += 1
         typical = self.typical_us or gap
-        self.like += abs(gap - typical) * 4 <= typical
+        if abs(gap - typical) * 4 <= typical:
+            self.like += 1
+            self.even_us += gap if self.typical_us else 0
         # follows slowly, and an outage hardly: what is typical is what most pauses are like
         self.typical_us = typical + (min(max(gap, typical // 2), typical * 2) - typical) // 8
         self.last = at
@@ -72,4 +76,14 @@ class Rhythms(Rhythm):
     @property
     def pause_us(self) -> int:
         """The typical pause at the busiest of the doors that show a rhythm; 0 where none does."""
-        return min((it.typical_us for it in self.doors if it.gaps >= _SHOWING_GAPS), default=0)
+        return min((it.typical_us for it in self._showing), default=0)
+
+    @property
+    def steadiest(self) -> Rhythm:
+        """The door at which pauses were alike for the longest, of those that show a rhythm; the first one
+        where none does."""
+        return max(self._showing, key=lambda it: it.even_us, default=self)
+
+    @property
+    def _showing(self) -> list[Rhythm]:
+        return [it for it in self.doors if it.gaps >= _SHOWING_GAPS]

@@ -8,21 +8,44 @@ from streams.model.policy import NetworkRule
 from streams.replay.setting import setting_of
 from streams.replay.tune_page import cautions
 from streams.replay.tune_tables import Known, busiest_clients
-from streams.replay.tuning import Tuned, as_json
+from streams.replay.tuning import Tuned
+from streams.replay.weighing import SIDES
 
 
 def document(tuned: Tuned) -> dict[str, Any]:
-    """`front` of a setting: whether it lies where no other beats it, alone there or not."""
-    found: dict[str, Any] = as_json(tuned)
-    rows = [{**row, "front": not tuned.beaten(number)} for number, row in enumerate(found["settings"])]
+    """Everything."""
+    rows = [_row(tuned, number) for number in range(len(tuned.settings))]
     return {
-        **found,
+        "span_s": round(tuned.span_s),
+        "clients": {side: sum(it == side for it in tuned.sides.values()) for side in SIDES},
         "now": rows[tuned.now],
         "recommended": rows[tuned.recommended],
+        "busiest": [msgspec.structs.asdict(it) for it in tuned.busiest],
+        "lone": [it.rule for it in tuned.lone],
+        "networks": {name: [msgspec.structs.asdict(it) for it in of] for name, of in tuned.networks.items()},
         "settings": rows,
+        "legitimacy": {
+            client: {"verdict": thought.verdict, "score": thought.score, "reasons": thought.reasons}
+            for client, (_, thought) in tuned.clients.items()
+        },
         "cautions": cautions(tuned),
         "busiest_clients": {side: [_client(*it) for it in of] for side, of in busiest_clients(tuned).items()},
         "entries": _entries(tuned),
+    }
+
+
+def _row(tuned: Tuned, number: int) -> dict[str, object]:
+    """What a setting does. `front`: whether it lies where no other beats it, alone there or not."""
+    found = tuned.weighed[number]
+    return {
+        **msgspec.structs.asdict(tuned.settings[number]),
+        "front": not tuned.beaten(number),
+        "blocks": found.blocks,
+        "clients": found.clients,
+        "connections": found.connections,
+        "requests": found.requests,
+        "hurt": found.hurt,
+        "doubtful": found.doubtful,
     }
 
 

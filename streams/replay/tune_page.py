@@ -1,12 +1,13 @@
 """What tuning found, as a page: the recommendation, the chart, the front, who is who by which evidence."""
 
 from streams.model.instant import rfc3339
+from streams.replay.covered import short_history
 from streams.replay.legitimacy import cut_short
 from streams.replay.page import heading, page, paragraph
 from streams.replay.pareto_chart import legend, pareto_chart
 from streams.replay.recommend import HEADROOM_PERCENT, Busiest
 from streams.replay.tune_tables import brief, clients_tables, every_setting, outstanding_table
-from streams.replay.tuning import LONG_ENOUGH_S, Tuned, points
+from streams.replay.tuning import Tuned, points
 from streams.replay.weighing import Side, Weighed
 
 
@@ -43,12 +44,8 @@ def cautions(tuned: Tuned) -> list[str]:
             "Limits are in shadow, or suspended, in this policy: they are weighed as if they refused, now "
             "and recommended alike."
         )
-    if tuned.span_s < LONG_ENOUGH_S:
-        holes = ", pauses of more than a day left out" if tuned.covered.holes_us else ""
-        said.append(
-            f"The history is {length(tuned.span_s)} long{holes}: a month-end, a newsletter or a new partner "
-            "may be busier than anything it shows. Try the limits in shadow first."
-        )
+    if short := short_history(tuned.span_s, holes=tuned.covered.holes_us > 0):
+        said.append(f"{short} Try the limits in shadow first.")
     if cut := cut_short(seen for seen, _ in tuned.clients.values()):
         said.append(cut)
     for it in tuned.lone:
@@ -142,11 +139,3 @@ def _others(found: Weighed) -> str:
         for side in sides
         if found.clients[side]
     )
-
-
-def length(seconds: float) -> str:
-    """How long a history is: `2.0 days`, `5.5 hours`, `14 minutes`."""
-    for unit, name in ((86_400, "days"), (3600, "hours")):
-        if seconds >= 1.95 * unit:
-            return f"{seconds / unit:.1f} {name}"
-    return f"{seconds / 60:.0f} minutes" if seconds >= 119 else f"{seconds:.0f} seconds"

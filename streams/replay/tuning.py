@@ -12,17 +12,15 @@ from streams.model.policy import Policy
 from streams.replay.covered import Covered
 from streams.replay.entries import per_network
 from streams.replay.legitimacy import Legitimacy, legitimacy
-from streams.replay.observed import Observed, observe
+from streams.replay.observed import Observed
 from streams.replay.pareto import front, point_of
+from streams.replay.peaks import observe
 from streams.replay.recommend import Busiest, asking, levels_around, of_limits, pick, recommended_limits
 from streams.replay.setting import RULES, Setting, goes_together, refusing, setting_of
-from streams.replay.weighing import SIDES, Side, Weighed, weigh
+from streams.replay.weighing import Side, Weighed, weigh
 
 History = Callable[[], Iterable[Event]]
 """The history from its beginning, as often as it is asked for."""
-
-LONG_ENOUGH_S = 28 * 86_400
-"""A month has its month-end: what a shorter history shows may not be the busiest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +106,7 @@ def tune(
         wide, networks, found, new = policy, {}, of_limits(policy, asking(clients), {}), ()
     own = {name: {rule: it.limit for rule, it in of.items()} for name, of in networks.items()}
     asked, current = recommended_limits(policy, found), setting_of(policy.limits)
-    levels = settings or levels_around(policy, asked)
+    levels = settings or [it for it in levels_around(policy, asked) if goes_together(it.under(wide, own))]
     wanted = list(dict.fromkeys(_with_cool_down(asked, it) for it in levels))
     wanted = [it for it in wanted if goes_together(it.under(wide, own))] or [asked]
     tried = list(dict.fromkeys([*levels, *wanted]))
@@ -154,35 +152,3 @@ def side_of(seen: Observed, thought: Legitimacy) -> Side:
 def points(tuned: Tuned) -> list[tuple[int, int]]:
     """Where each setting lies in the chart."""
     return [point_of(it) for it in tuned.weighed]
-
-
-def as_json(tuned: Tuned) -> dict[str, object]:
-    """Everything, for a program to read."""
-
-    def row(number: int) -> dict[str, object]:
-        found = tuned.weighed[number]
-        return {
-            **msgspec.structs.asdict(tuned.settings[number]),
-            "front": number in tuned.front,
-            "blocks": found.blocks,
-            "clients": found.clients,
-            "connections": found.connections,
-            "requests": found.requests,
-            "hurt": found.hurt,
-            "doubtful": found.doubtful,
-        }
-
-    return {
-        "span_s": round(tuned.span_s),
-        "clients": {side: sum(it == side for it in tuned.sides.values()) for side in SIDES},
-        "now": row(tuned.now),
-        "recommended": row(tuned.recommended),
-        "busiest": [msgspec.structs.asdict(it) for it in tuned.busiest],
-        "lone": [it.rule for it in tuned.lone],
-        "networks": {name: [msgspec.structs.asdict(it) for it in of] for name, of in tuned.networks.items()},
-        "settings": [row(number) for number in range(len(tuned.settings))],
-        "legitimacy": {
-            client: {"verdict": thought.verdict, "score": thought.score, "reasons": thought.reasons}
-            for client, (_, thought) in tuned.clients.items()
-        },
-    }

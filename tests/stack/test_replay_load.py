@@ -8,12 +8,14 @@ import pty
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Final
 
 import pytest
 from click.testing import CliRunner, Result
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from streams.cli.replay import replay
 from streams.config import KafkaSettings
@@ -57,9 +59,17 @@ def in_a_terminal(broker: Broker, data: Path, answer: str) -> "subprocess.Comple
 def sent(broker: Broker) -> int:
     """Records on the topic."""
     consumer = onlooker(KafkaSettings(bootstrap=broker.address), "test", wait_ms=20)
+    deadline = time.monotonic() + 10
     try:
         places = [TopicPartition(EVENTS, number) for number in range(PARTITIONS)]
-        return sum(consumer.get_watermark_offsets(it, timeout=10)[1] for it in places)
+        while True:
+            try:
+                return sum(consumer.get_watermark_offsets(it, timeout=10)[1] for it in places)
+            except KafkaException as error:  # Apache Kafka names a leader before it leads
+                leads = error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION
+                if leads or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
     finally:
         consumer.close()
 
@@ -102,6 +112,25 @@ def test_the_pipeline_of_a_data_folder_is_named(own_broker: Broker, tmp_path: Pa
     for file in (tmp_path / "status").iterdir():  # as of stages that ended
         file.write_text(json.dumps({**json.loads(file.read_text()), "written": 1.0}))
     assert feed(own_broker, tmp_path).exit_code == 0
+    assert sent(own_broker)
+
+
+@pytest.mark.needs("tansu")
+@pytest.mark.parametrize("own_broker", ["tansu"], indirect=True)
+def test_a_worker_may_be_on_a_broker_that_does_not_answer(
+    own_broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Brokers that run here are one each: the answer is that of a cluster which lists no groups."""
+    cluster = Producer({"test.mock.num.brokers": 2, "log_level": 2})
+    brokers = cluster.list_topics(timeout=10).brokers.values()
+    place = ",".join(f"{it.host}:{it.port}" for it in brokers)
+    client, ask = AdminClient({"bootstrap.servers": place, "log_level": 2}), AdminClient.list_consumer_groups
+    monkeypatch.setattr(AdminClient, "list_consumer_groups", lambda _, **asked: ask(client, **asked))
+    error = feed(own_broker, tmp_path).exception
+    assert isinstance(error, GoawayError)
+    assert "a worker, perhaps (group goaway-decide cannot be looked at: Local: Required feature" in error.what
+    assert sent(own_broker) == 0
+    assert feed(own_broker, tmp_path, "--yes").exit_code == 0
     assert sent(own_broker)
 
 

@@ -13,7 +13,8 @@ from streams.model.policy import Exemption, Limits, NetworkRule, Policy
 from streams.model.schedule import Schedule
 from streams.replay.legitimacy import Legitimacy, cut_short, legitimacy
 from streams.replay.log_words import refusing_zone
-from streams.replay.observed import Observed, observe
+from streams.replay.observed import Observed
+from streams.replay.peaks import observe
 from streams.replay.rhythm import Rhythms
 from streams.replay.setting import RULES
 from streams.wire.postfix import LogParser
@@ -178,6 +179,35 @@ def test_an_even_rhythm_does_not_raise_limits_at_will(every_s: float, open_s: fl
         events += [start, event(number * every_s + open_s, "disconnect", MONITOR, str(number), detail=POLITE)]
     found = thought_of(MONITOR, sorted(events, key=lambda it: it.at))
     assert found == Legitimacy("unclear", 0, ())
+
+
+@pytest.mark.parametrize("before", [(0.0,), (0.0, 1.0)])
+def test_hours_of_silence_are_no_even_rhythm(before: tuple[float, ...]) -> None:
+    """A pause of six hours and then less than five; the first pause of all has none to be like either."""
+    starts = [*before, *(6 * 3600 + n * 30 for n in range(580))]
+    events = [it for n, at_s in enumerate(starts) for it in session(at_s, MONITOR, n, ended=POLITE)]
+    assert thought_of(MONITOR, events) == Legitimacy("unclear", 0, ())
+
+
+def test_hours_at_a_door_that_is_seldom_used_do_not_count_for_another() -> None:
+    found = [(n * 3600, "submission/smtpd", n) for n in range(12)]
+    found += [(12 * 3600 + n * 30, "smtpd", 20 + n) for n in range(120)]
+    events = [
+        replace(it, service=service)
+        for at_s, service, n in found
+        for it in session(at_s, MONITOR, n, ended=POLITE)
+    ]
+    assert thought_of(MONITOR, events) == Legitimacy("unclear", 0, ())
+
+
+def test_a_monitor_may_deliver_a_message_now_and_then() -> None:
+    mail = [it for n in range(2) for it in session(9000.5 + n * 3600, MONITOR, 900 + n, mails=1)]
+    messages = [it for it in mail if it.kind == "message"]
+    thought = thought_of(MONITOR, sorted([*monitoring(), *messages], key=lambda it: it.at))
+    assert [it.partition(" ")[0] for it in thought.reasons] == ["+40", "+40"]
+    unsteady = [it for it in monitoring() if int(it.at // MICROSECONDS - START) // 60 % 5]
+    thought = thought_of(MONITOR, sorted([*unsteady, *messages], key=lambda it: it.at))
+    assert thought.reasons == ("+40 delivered 2 messages", "-60 384 connections for 2 messages")
 
 
 def test_a_burst_amid_an_even_rhythm_spoils_it() -> None:

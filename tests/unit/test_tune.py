@@ -21,15 +21,17 @@ from streams.model.instant import Instant
 from streams.model.policy import Exemption, Limits, NetworkRule, Policy, Suspension
 from streams.model.schedule import Schedule
 from streams.model.standing import PolicyIndex
+from streams.replay.covered import length
 from streams.replay.legitimacy import legitimacy, protected
-from streams.replay.observed import Observed, observe
+from streams.replay.observed import Observed
 from streams.replay.pareto import front
 from streams.replay.pareto_chart import pareto_chart
+from streams.replay.peaks import observe
 from streams.replay.recommend import pick, with_headroom
 from streams.replay.run import replay
 from streams.replay.setting import RULES, Setting, grid, setting_of
 from streams.replay.sweep import Sweep
-from streams.replay.tune_page import cautions, length, tune_page
+from streams.replay.tune_page import cautions, tune_page
 from streams.replay.tuning import Tuned, tune
 from streams.replay.weighing import SIDES, Side, Weighed, weigh
 from tests.unit.tune_history import MONITOR, SCANNER, SENDER, START, STRANGER, event, made, session, write
@@ -83,7 +85,7 @@ def test_a_rhythm_of_minutes_is_no_prober() -> None:
 
 
 def test_who_delivered_is_protected_whatever_else_is_said() -> None:
-    seen = Observed(EVENTS[0].address, 0)
+    seen = Observed(EVENTS[0].address)
     seen.messages, seen.violations, seen.connects, seen.listed = 1, 100, 100, ("bl.example",)
     assert legitimacy(seen).verdict != "legitimate"
     assert protected(seen, legitimacy(seen))

@@ -13,11 +13,12 @@ from click.testing import CliRunner, Result
 
 from streams.cli.tune import tune
 from streams.config import KafkaSettings
+from streams.errors import PolicyError
 from streams.model.event import Event
 from streams.model.policy import Policy
 from streams.policy_writer import change_policy, read_policy_log
 from streams.wire.frames import encode_frame
-from streams.wire.policy_entries import DEFAULT_ENTRIES, policy_of
+from streams.wire.policy_entries import DEFAULT_ENTRIES, Entries, policy_of
 from tests.parts import ROOT
 from tests.stack.brokers import own_tansu
 from tests.unit.tune_history import made, session, write
@@ -141,6 +142,42 @@ def test_a_person_is_asked_and_told_what_holds_a_yes_back(
     assert "But the history is 8.0 hours long, less than a day; connections_per_minute would be" in asked
     assert f"by {LOUD} alone. Apply this all the same?" in asked
     assert (in_force(kafka) is not None) == (answer == "y")
+
+
+def test_a_policy_that_was_changed_since_it_was_weighed_is_let_alone(
+    kafka: KafkaSettings, tmp_path: Path
+) -> None:
+    """While a person thinks about the question, another one lets a network off."""
+    environ = {"GOAWAY_KAFKA": kafka.bootstrap, "GOAWAY_DATA": str(tmp_path / "none"), "GOAWAY_POLICY": ""}
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "streams.cli", "tune", str(write(tmp_path / "events.jsonl")), "--apply"]
+    with subprocess.Popen(
+        command,
+        stdin=theirs,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        env={**os.environ, **environ},
+    ) as running:
+        said = b""
+        while b"Apply this" not in said and running.stderr is not None:
+            some = os.read(running.stderr.fileno(), 4096)
+            assert some, said
+            said += some
+
+        def edit(entries: Entries) -> Entries:
+            return {**entries, "exempt/rate/192.0.2.20": {"note": "meanwhile"}}
+
+        change_policy(kafka, DEFAULT_ENTRIES, edit, who="bea", what="test")
+        os.write(ours, b"y\n")
+        _, rest = running.communicate(timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    assert running.returncode == PolicyError.exit_code, said + rest
+    assert b"the policy was changed while this was weighed. Try: the same command again" in rest
+    policy = in_force(kafka)
+    assert policy is not None
+    assert (len(policy.exemptions), policy.limits) == (1, Policy().limits)
 
 
 def test_json_is_printed_whatever_becomes_of_it(kafka: KafkaSettings, tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_an_abusive_sender_gets_no_entry_and_counts_by_itself() -> None:
     listed = replace(flood[0], id="listed", kind="reputation", detail="zen.example 127.0.0.2")
     found = tuned_by(entries_of(""), history(events, [listed]))
     assert found.sides[flood[0].client] == "doubtful"
-    assert sender_networks(found.clients) == []
+    assert sender_networks(found.clients) == {}
     assert (found.networks, found.new_networks) == ({}, ())
     row = found.weighed[found.recommended]
     assert (row.clients["legitimate"], row.clients["doubtful"], row.doubtful) == (0, 1, [PARTNER])
@@ -164,6 +164,47 @@ def test_an_entry_with_a_value_of_its_own_is_not_lowered_below_limits(value: int
     found = tune(Policy(networks=(own,)), lambda: events, each_network=True)
     assert found.after.limits.connections_per_minute == 6
     assert found.after.networks[0].limits.connections_per_minute == becomes
+
+
+@pytest.mark.parametrize(("value", "becomes"), [(50, 66), (3, 3)])
+def test_an_entry_above_limits_stays_above_them_where_they_rise(value: int, becomes: int) -> None:
+    own = NetworkRule(network=parse_network(BIG), name="partner", limits=Limits(connections_per_minute=value))
+    events = history(senders(PARTNER, bursts=(2,)), senders(SMALL, bursts=(55,)), scanner())
+    found = tune(Policy(networks=(own,)), lambda: events, each_network=True)
+    assert found.after.limits.connections_per_minute == 66
+    assert found.after.networks[0].limits.connections_per_minute == becomes
+
+
+NAMES = [
+    ("mx.partner.example", "partner.example"),
+    ("mx1.out.Partner.co.uk", "partner.co.uk"),
+    ("mx.partner.com.br", "partner.com.br"),
+    ("mx.gmx.net", "gmx.net"),
+    ("mx", "mx"),
+    (f"mx.{'x' * 90}.example", f"{'x' * 64}"),
+    ("mx.partner\x1b[31m.example", BIG),
+    ("", BIG),
+]
+
+
+@pytest.mark.parametrize(("ptr", "name"), NAMES)
+def test_an_entry_is_named_by_the_domain_of_who_sends(ptr: str, name: str) -> None:
+    """Neither by a neighbour who delivers nothing nor by one who is abusive."""
+    bystander = [replace(it, ptr="scan.evil.example") for it in session(50, "203.0.114.66", 1, ended=RUDE)]
+    one = senders(NEIGHBOUR, bursts=(1,), sessions=0)
+    listed = replace(one[0], id="listed", kind="reputation", detail="zen.example 127.0.0.2")
+    abusive = [replace(it, ptr="mx.evil.example") for it in (*one, listed)]
+    partner = [replace(it, ptr=ptr) for it in senders(PARTNER, bursts=(25,), sessions=90)]
+    found = tuned_by(entries_of(""), history(bystander, abusive, partner, senders(SMALL, bursts=(1,))))
+    assert found.new_networks == (BIG,)
+    assert {str(it.network): it.name for it in found.after.networks}[BIG] == name
+
+
+def test_an_entry_is_named_by_who_sends_most() -> None:
+    few = [replace(it, ptr="mx.few.example") for it in senders(NEIGHBOUR, bursts=(1,), sessions=9)]
+    more = [replace(it, ptr="mx.more.example") for it in senders(PARTNER, bursts=(25,), sessions=90)]
+    found = tuned_by(entries_of(""), history(few, more, senders(SMALL, bursts=(1,))))
+    assert sender_networks(found.clients) == {parse_network(BIG): "more.example"}
 
 
 def test_a_network_that_only_a_schedule_names_becomes_no_entry() -> None:

@@ -10,12 +10,14 @@ from streams.model.policy import Limits, Policy, Suspension
 from streams.replay.covered import Covered
 from streams.replay.recommend import busiest_of
 from streams.replay.setting import goes_together, setting_of
+from streams.replay.tune_json import document
 from streams.replay.tune_page import cautions, summary, tune_page
-from streams.replay.tuning import Tuned, as_json, tune
+from streams.replay.tuning import Tuned, tune
 from tests.unit.tune_history import MONITOR, SCANNER, SENDER, START, event, made, session
 
 EVENTS = made()
-LOUD = "198.51.100.200"
+LOUD, ALSO = "198.51.100.200", "198.51.100.201"
+POLITE = "ehlo=1 quit=1 commands=2"
 DAY_S = 86_400
 
 
@@ -24,11 +26,13 @@ def tuned_by(*more: list[Event], policy: Policy | None = None) -> Tuned:
     return tune(policy or Policy(), lambda: events)
 
 
-def loud(*, mails: int = 0, ended: str = "ehlo=1 auth=0/2 commands=1/3") -> list[Event]:
+def loud(
+    address: str = LOUD, *, mails: int = 0, count: int = 200, ended: str = "ehlo=1 auth=0/2 commands=1/3"
+) -> list[Event]:
     """Two hundred connections in less than a minute after one message."""
-    found = [*session(50, LOUD, 0, mails=1, ended="ehlo=1 quit=1 commands=2")]
-    for n in range(1, 200):
-        found += session(10_000 + n / 4, LOUD, n, mails=mails, ended=ended)
+    found = [*session(50, address, 0, mails=1, ended=POLITE)]
+    for n in range(1, count):
+        found += session(10_000 + n / 4, address, n, mails=mails, ended=ended)
     return found
 
 
@@ -41,11 +45,22 @@ def test_one_message_does_not_set_the_limits_of_everybody() -> None:
     assert (row.clients["legitimate"], row.clients["doubtful"], row.doubtful) == (0, 1, [LOUD])
     assert any(f"would be blocked: {LOUD}." in it for it in cautions(found))
     assert f"would be blocked: {LOUD}." in tune_page(found)
-    assert as_json(found)["recommended"]["doubtful"] == [LOUD]  # type: ignore[index]
+    assert document(found)["recommended"]["doubtful"] == [LOUD]
+
+
+@pytest.mark.parametrize("addresses", [(LOUD,), (LOUD, ALSO)])
+@pytest.mark.parametrize("count", [60, 200])
+def test_nor_does_one_message_beside_clean_sessions(addresses: tuple[str, ...], count: int) -> None:
+    found = tuned_by(*(loud(it, ended=POLITE, count=count) for it in addresses))
+    for address in addresses:
+        assert found.sides[Client(address)] == "doubtful"
+        reasons = found.clients[Client(address)][1].reasons
+        assert reasons == ("+40 delivered 1 message", f"-60 {count} connections for 1 message")
+    assert (found.after.limits.connections_per_minute, found.lone) == (12, [])
 
 
 def test_who_raises_a_limit_alone_is_named_with_the_limit_without_it() -> None:
-    found = tuned_by(loud(mails=1, ended="ehlo=1 quit=1 commands=2"))
+    found = tuned_by(loud(mails=1, ended=POLITE))
     assert found.sides[Client(LOUD)] == "legitimate"
     assert {(it.rule, it.client, it.next_client, it.without) for it in found.lone} >= {
         ("connections_per_minute", LOUD, SENDER, 12),
@@ -54,7 +69,7 @@ def test_who_raises_a_limit_alone_is_named_with_the_limit_without_it() -> None:
     said = " ".join(cautions(found))
     assert f"connections_per_minute would be raised to 239 for everybody by {LOUD} alone" in said
     assert f"(the next, {SENDER}, 10): without it 12" in said
-    assert as_json(found)["lone"] == [it.rule for it in found.lone]
+    assert document(found)["lone"] == [it.rule for it in found.lone]
 
 
 def test_who_sets_a_limit_alone_and_raises_none_is_only_mentioned() -> None:
@@ -80,7 +95,7 @@ def test_the_busiest_and_the_next_are_two_clients() -> None:
 
 
 def test_nobody_else_known_leaves_the_limit_of_now_without_it() -> None:
-    events = loud(mails=1, ended="ehlo=1 quit=1 commands=2")
+    events = loud(mails=1, ended=POLITE)
     found = tune(Policy(), lambda: sorted(events, key=lambda it: it.at))
     assert any("(no other is known): without it 30" in it for it in cautions(found))
 
@@ -93,22 +108,24 @@ def test_a_stray_line_does_not_make_a_month() -> None:
 
 
 @pytest.mark.parametrize(
-    ("times_s", "covered_s"),
+    ("times_s", "covered_s", "holes_s"),
     [
-        ((), 0),
-        ((0,), 0),
-        ((0, 10, 7, 20), 20),
-        ((0, DAY_S, 2 * DAY_S), 2 * DAY_S),
-        ((0, DAY_S + 1, DAY_S + 2), 1),
-        ((0, 5, -3), 5),
+        ((), 0, 0),
+        ((0,), 0, 0),
+        ((0, 10, 7, 20), 20, 0),
+        ((0, DAY_S, 2 * DAY_S), 2 * DAY_S, 0),
+        ((0, DAY_S + 1, DAY_S + 2), 1, DAY_S + 1),
+        ((0, 5, -3), 8, 0),
+        ((0, -DAY_S, -2 * DAY_S), 2 * DAY_S, 0),
+        ((0, 5, -DAY_S - 1), 5, DAY_S + 1),
     ],
 )
-def test_how_much_time_a_history_shows(times_s: tuple[int, ...], covered_s: int) -> None:
+def test_how_much_time_a_history_shows(times_s: tuple[int, ...], covered_s: int, holes_s: int) -> None:
     events = [event(it, "connect", SENDER, "0") for it in times_s]
     marker = event(9 * DAY_S, "policy", SENDER, "0")
     covered = Covered()
     assert list(covered.by([*events, marker])) == [*events, marker]
-    assert covered.us == covered_s * MICROSECONDS
+    assert (covered.us, covered.holes_us) == (covered_s * MICROSECONDS, holes_s * MICROSECONDS)
     at = sorted(it.at for it in events) or [Instant(0)]
     assert (covered.first, covered.last) == (at[0], at[-1])
 
@@ -130,3 +147,11 @@ def test_no_cool_down_is_recommended_that_no_policy_may_have() -> None:
     assert harsh in found.settings
     assert (found.after.limits.cool_down_s, found.after.limits.cool_down_growth) == (100, 1)
     assert found.weighed[found.recommended].clients["legitimate"] == 0
+
+
+def test_no_setting_that_no_policy_may_have_is_shown_unless_asked_for() -> None:
+    """None of 600 s that grows, for a cool-down that ends at 90 s: `goaway policy check` refuses these."""
+    policy = Policy(limits=Limits(cool_down_s=60, cool_down_max_s=90))
+    found = tune(policy, lambda: EVENTS)
+    assert all(goes_together(it) for it in found.policies)
+    assert {(it.cool_down_s, it.cool_down_growth) for it in found.settings} == {(60, 1), (60, 2), (600, 1)}
