@@ -8,6 +8,8 @@ from typing import Any, Final
 _REGULAR: Final = 0.8
 REGULAR_GAPS: Final = 10
 """Of fewer gaps nothing is said."""
+DETAILED: Final = 100
+"""Clients of a list that are looked at closely: their reasons, names, sessions and neighbours."""
 _SHORTEST_GAP_S: Final = 5.0
 """Nobody watches a server more often; who connects faster is in a hurry."""
 _HARMLESS: Final = 0.95

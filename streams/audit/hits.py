@@ -8,17 +8,9 @@ from streams.errors import InvalidValueError
 from streams.model.decision import Decision, derived_id
 from streams.model.event import Event
 from streams.model.instant import Instant
-from streams.wire.postfix.ours import MAX_OURS, OPENING, is_ours
+from streams.wire.postfix.ours import OPENING
 
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
-
-
-def cannot_be_told(event: Event) -> bool:
-    """Whether a refusal may be ours although `is_ours` does not believe it: our opening is in it, where the
-    client may have put it; or the text was cut."""
-    written = (event.detail, event.helo, event.sender, event.recipient)
-    cut = any(len(it.encode("utf-8", "surrogatepass")) >= MAX_OURS for it in written)
-    return event.code >= 400 and not is_ours(event) and (cut or OPENING in event.detail)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,8 @@ _LOSES: Final = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """What takes rows or values away, or may: a column of another type holds other values. Dropping a view or an
-index loses nothing that cannot be made again."""
+index loses nothing that cannot be made again: those of `sql/` that are materialized fill a table (`TO`), and
+a test holds them to it; without one a view would hold its rows itself."""
 
 REGISTER: Final = """
 CREATE TABLE IF NOT EXISTS goaway_migrations

@@ -6,9 +6,9 @@ from typing import Final
 
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.exemptions import stale
-from streams.audit.facts import Reasons
+from streams.audit.facts import DETAILED, Reasons
 from streams.audit.month_clients import choose, rows_of
-from streams.audit.month_facts import DETAILED, facts_of, messages_in, named, reasons_of, stored_of
+from streams.audit.month_facts import facts_of, messages_in, named, reasons_of, stored_of
 from streams.audit.month_series import (
     Compared,
     Day,
@@ -22,7 +22,7 @@ from streams.audit.month_series import (
 )
 from streams.audit.neighbours import beside_senders, crowded, to_look_around, together
 from streams.audit.policy_history import changes
-from streams.audit.proposals import Proposal, Thresholds, judge, period_around
+from streams.audit.proposals import KINDS, Proposal, Thresholds, judge, period_around
 from streams.audit.stats import Row
 from streams.config import ClickHouseSettings
 from streams.model.instant import MICROSECONDS, Instant, as_datetime, rfc3339
@@ -165,10 +165,7 @@ def month(
 
 
 def _order(proposal: Proposal) -> tuple[int, int]:
-    return (
-        ("exempt", "block", "remove", "look").index(proposal.kind),
-        -int(proposal.evidence.get("connections", 0)),
-    )
+    return KINDS.index(proposal.kind), -int(proposal.evidence.get("connections", 0))
 
 
 def _span(daily: Sequence[Day]) -> int:

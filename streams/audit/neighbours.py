@@ -8,15 +8,13 @@ from ipaddress import ip_network
 from typing import Any, Final
 
 from streams.audit.counting import COUNTERS
-from streams.audit.facts import Counted, Reasons, said, times
+from streams.audit.facts import DETAILED, Counted, Reasons, said, times
 from streams.audit.proposals import KINDS, Proposal, deny_command
 from streams.model.client import parse_network
 from streams.model.standing import PolicyIndex
 
 _TOGETHER: Final = 5
 """So many clients of one network that are to be blocked, and nobody there delivers: block the network."""
-_LOOKED_AT: Final = 100
-"""Blocks whose neighbours are looked up, of who connects most."""
 
 
 def network_around(client: str) -> str:
@@ -82,8 +80,8 @@ def _added(several: Iterable[Counted]) -> Counted:
 
 
 def to_look_around(proposals: Sequence[Proposal]) -> list[str]:
-    """Networks around the first clients that are to be blocked."""
-    clients = [it.subject for it in proposals if it.kind == "block"][:_LOOKED_AT]
+    """Networks around the first `DETAILED` clients that are to be blocked."""
+    clients = [it.subject for it in proposals if it.kind == "block"][:DETAILED]
     return sorted({around for it in clients if (around := network_around(it)) != it})
 
 

@@ -187,14 +187,15 @@ def _why_look(it: Facts, month: str, *, own: bool, whole: bool) -> str:
     if it.unlogged and it.rhythm is not None and it.rhythm.regular:
         return f"connects every {gap(it.rhythm)} and sends no mail; what it says is not logged"
     if not _is_known(it, whole=whole):
-        return "connects and sends no mail; too little is stored of it to tell a monitor from a scanner"
+        little = "too little of it was read" if whole else "too little is stored of it"
+        return f"connects and sends no mail; {little} to tell a monitor from a scanner"
     return ""
 
 
 def _is_known(it: Facts, *, whole: bool) -> bool:
-    """Whether its connections are stored: all of them, or enough in a month of which everything is."""
-    stored = it.rhythm.gaps + 1 if it.rhythm is not None else 0
-    return stored >= it.connections or (whole and stored > REGULAR_GAPS)
+    """Whether its connections were read: all of them, or enough in a month of which everything is stored."""
+    read = it.rhythm.gaps + 1 if it.rhythm is not None else 0
+    return read >= it.connections or (whole and read > REGULAR_GAPS)
 
 
 def _why_block(it: Facts) -> str:

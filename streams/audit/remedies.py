@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from streams.audit.hits import cannot_be_told
 from streams.audit.story import Story
 from streams.engine.outcome import in_shadow, moot
 from streams.engine.treatment import exemption_of, noted
@@ -14,7 +13,7 @@ from streams.model.schedule import Calendar
 from streams.model.standing import PolicyIndex
 from streams.wire.policy_entries import policy_of
 from streams.wire.policy_values import network_text
-from streams.wire.postfix.ours import spoken_by
+from streams.wire.postfix.ours import cannot_be_told, spoken_by
 
 Remedy = tuple[str, str]
 """In words, and the command; empty where there is nothing to type."""
@@ -66,8 +65,8 @@ def _in_force(story: Story) -> PolicyIndex | None:
 
 def _unlisted(story: Story, index: PolicyIndex | None, address: Address, now: int) -> Remedy:
     block = index.standing(address).blocked(now) if index else None
-    key = f"blocks/{network_text(block.network)}" if block else story.entry_key or "blocks/…"
-    return "no entry in the block list", f"goaway policy remove {key}"
+    key = f"blocks/{network_text(block.network)}" if block else story.entry_key
+    return "no entry in the block list", f"goaway policy remove {key}" if key else ""
 
 
 def _undecided(story: Story, event: Event, now: int) -> list[Remedy]:

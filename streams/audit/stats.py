@@ -1,6 +1,6 @@
 """What clients did over a period, grouped and sorted, with the most connections that were open at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn
 
@@ -80,7 +80,7 @@ def stats(
 
 def _refuse_peaks(total: Row) -> NoReturn:
     connections = total.counts["connections"]
-    if connections > PEAK_CONNECTIONS:
+    if are_too_many([total]):
         raise UsageError(
             f"{connections:,} connections are too many to sort by their peaks",
             try_next="goaway stats --sort peak --last 24h",
@@ -93,11 +93,16 @@ def _refuse_peaks(total: Row) -> NoReturn:
 
 def _with_peaks(clickhouse: ClickHouse, source: Source, found: Stats) -> Stats:
     """The same with the peaks of the groups shown, unless that takes too long."""
-    if sum(row.counts["connections"] for row in found.rows) > PEAK_CONNECTIONS:
+    if are_too_many(found.rows):
         return found
     names = [row.name for row in found.rows]
     of = peaks(clickhouse, source.grouping, source.parameters, source.condition, names=names)
     return replace(found, rows=tuple(_peaked(row, of) for row in found.rows))
+
+
+def are_too_many(rows: Iterable[Row]) -> bool:
+    """Whether these have more connections than peaks are taken from."""
+    return sum(row.counts["connections"] for row in rows) > PEAK_CONNECTIONS
 
 
 def _peaked(row: Row, found: Mapping[str, Peak]) -> Row:
@@ -118,7 +123,7 @@ def whole(clickhouse: ClickHouse, source: Source, groups: Sequence[Row]) -> Row 
 
 
 def _total_peaked(clickhouse: ClickHouse, source: Source, total: Row) -> Row:
-    if total.counts["connections"] > PEAK_CONNECTIONS:
+    if are_too_many([total]):
         return total
     return _peaked(total, peaks(clickhouse, None, source.parameters, source.condition))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from streams.audit.clickhouse import ClickHouse
-from streams.audit.hits import block_at, cannot_be_told, instant_of_short, short_id
+from streams.audit.hits import block_at, instant_of_short, short_id
 from streams.audit.policy_history import changes, entries_at
 from streams.audit.search import standing_blocks
 from streams.audit.stored import NO_CLIENTS_DOING, decisions_where, events_where
@@ -18,7 +18,7 @@ from streams.model.instant import MICROSECONDS, Instant
 from streams.wire.policy_entries import Entries
 from streams.wire.policy_log import Change
 from streams.wire.policy_values import network_text
-from streams.wire.postfix.ours import is_ours
+from streams.wire.postfix.ours import cannot_be_told, is_ours
 
 SESSION_EVENTS: Final = 200
 COUNTED_EVENTS: Final = 60

@@ -137,7 +137,7 @@ def _checked(html: Path | None, csv_to: Path | None) -> None:
         return
     suffix = csv_to.suffix.lower()
     try_next = f"goaway audit --csv {shlex.quote(str(csv_to.with_suffix('.csv')))}"
-    if csv_to == html:
+    if html is not None and csv_to.resolve() == html.resolve():
         raise UsageError(f"{csv_to}: --html and --csv name the same file", try_next=try_next)
     if suffix == ".csv" and csv_to.is_dir():
         folder = shlex.quote(str(csv_to.with_suffix("")))

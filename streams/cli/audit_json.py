@@ -3,7 +3,7 @@
 from typing import Any
 
 from streams.audit.monthly import Month
-from streams.cli.stats import row_json
+from streams.cli.stats import TOTAL, row_json
 from streams.model.instant import rfc3339
 
 
@@ -21,8 +21,8 @@ def month_json(month: Month) -> dict[str, Any]:
             "unused_days": month.scaled.stale_days,
         },
         "remarks": month.remarks,
-        "total": row_json(month.total) if month.total else None,
-        "before": row_json(month.before) if month.before else None,
+        "total": row_json(month.total, TOTAL) if month.total else None,
+        "before": row_json(month.before, TOTAL) if month.before else None,
         "proposals": [
             {
                 "kind": it.kind,

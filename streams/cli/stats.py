@@ -11,7 +11,7 @@ from streams.audit.clickhouse import ClickHouse
 from streams.audit.counting import COUNTERS, Whose, countable, table_for
 from streams.audit.grouping import Grouping
 from streams.audit.kept import kept
-from streams.audit.stats import PEAK_CONNECTIONS, SORTS, Row, Stats
+from streams.audit.stats import PEAK_CONNECTIONS, SORTS, Row, Stats, are_too_many
 from streams.audit.stats import stats as count
 from streams.cli.kept import elsewhen
 from streams.cli.options import data_option, exclusive
@@ -156,13 +156,16 @@ def stats(
 
 
 def _remark(clickhouse: ClickHouse, found: Stats, first: Instant, until: Instant, grouping: Grouping) -> str:
-    """What is not stored of the period, or not any more, where that shows."""
+    """What is not stored of the period, or not any more, or too much for peaks, where that shows."""
     if found.total is None:
         table = table_for(first, until, grouping)
         return elsewhen(kept(clickhouse, table), first, until, grouping.zone, _KEPT[table])
-    of = [row for row in (*found.rows, found.total) if row.peak is None]
-    if not any(row.counts["connections"] <= PEAK_CONNECTIONS for row in of):
+    unknown = [row for row in (*found.rows, found.total) if row.peak is None]
+    if not unknown:
         return ""
+    if are_too_many(found.rows) or all(are_too_many([row]) for row in unknown):
+        of = f"more than {PEAK_CONNECTIONS:,} connections"
+        return f"peaks are not known (–) of {of}: take a shorter period"
     said = elsewhen(kept(clickhouse), first, until, grouping.zone)
     return f"peaks are not known (–): {said or 'not all events are stored any more'}"
 

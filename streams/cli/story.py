@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import click
 
-from streams.audit.hits import cannot_be_told
 from streams.audit.remedies import would_have_passed
 from streams.audit.story import Story
 from streams.cli.options import now
@@ -19,7 +18,7 @@ from streams.model.instant import as_datetime, rfc3339
 from streams.wire.frames import encode
 from streams.wire.policy_values import Row
 from streams.wire.policy_words import named
-from streams.wire.postfix.ours import is_ours
+from streams.wire.postfix.ours import cannot_be_told, is_ours
 
 _SHOWN_COUNTED: Final = 25
 _NONE: Final = {

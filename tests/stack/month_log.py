@@ -74,13 +74,20 @@ class MonthLog:
         self.line(at + timedelta(seconds=open_s), f"disconnect from {who} {counts}", pid)
 
     def refused(
-        self, at: datetime, address: str, reply: str, *, stage: str = "RCPT", sender: str = "x@example.net"
+        self,
+        at: datetime,
+        address: str,
+        reply: str,
+        *,
+        stage: str = "RCPT",
+        sender: str = "x@example.net",
+        helo: str = EVIL,
     ) -> None:
         """A connection that is refused."""
         self._pid += 1
         pid, who = self._pid, f"unknown[{address}]"
         tail = (
-            f"; from=<{sender}> to=<nobody@example.org> proto=ESMTP helo=<{EVIL}>" if stage == "RCPT" else ""
+            f"; from=<{sender}> to=<nobody@example.org> proto=ESMTP helo=<{helo}>" if stage == "RCPT" else ""
         )
         self.line(at, f"connect from {who}", pid)
         self.line(at + timedelta(milliseconds=5), f"NOQUEUE: reject: {stage} from {who}: {reply}{tail}", pid)

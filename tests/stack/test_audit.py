@@ -2,18 +2,21 @@
 
 import csv
 import json
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from msgspec import structs
 
 from streams.audit.monthly import Month, month
-from streams.audit.proposals import Thresholds
+from streams.audit.proposals import Proposal, Thresholds
 from streams.config import ClickHouseSettings
 from streams.model.instant import Instant, parse_instant
 from streams.wire.policy_entries import Entries
+from tests.parts import ROOT
 from tests.stack.month_log import (
     BOTNET,
     BURST,
@@ -281,6 +284,85 @@ def test_events_that_are_gone_block_nobody(tmp_path: Path) -> None:
         store.stop()
 
 
+def test_our_own_marks_do_not_stand_for_events_that_are_gone(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    try:
+        log = MonthLog()
+        for number in range(400):
+            log.session(SECOND + timedelta(hours=number), PARTNER, messages=1)
+        recorder = Recorder(store.settings)
+        events = recorder.log(log.text())
+        learnt = [
+            structs.replace(it, id=f"learnt{it.id}", kind="learnt") for it in events if it.kind == "connect"
+        ]
+        recorder.events(learnt)
+        found = reviewed(store.settings, NOVEMBER, DECEMBER, entries={})
+        assert not any("goaway db retention" in it for it in found.remarks)
+        late = "at >= '2026-11-12' AND kind = 'message'"
+        store.rows(f"ALTER TABLE events DELETE WHERE {late} SETTINGS mutations_sync = 2")
+        found = reviewed(store.settings, NOVEMBER, DECEMBER, entries={})
+        assert any("some events of this month are no longer stored" in it for it in found.remarks)
+    finally:
+        store.stop()
+
+
+EARLY: Final = {"198.51.100.11": 300, "198.51.101.12": 310, "198.51.102.13": 320}
+"""Scanners of the first day that are refused nothing, and how often each connects."""
+PROBE: Final = "192.0.2.20"
+BUSY: Final = "192.0.2.250"
+WIDE: Final = "é" * 60
+"""A name of 120 bytes; behind one more, byte 100 is within a letter."""
+
+
+def busy_log() -> bytes:
+    """November: one who delivers and one who watches, all month, and scanners of its first day."""
+    log = MonthLog()
+    for number in range(1300):
+        log.session(SECOND + timedelta(minutes=30 * number), BUSY, messages=1)
+    for number in range(2000):
+        log.session(SECOND + timedelta(minutes=20 * number), PROBE, counts="ehlo=1 quit=1 commands=2")
+    for address, count in EARLY.items():
+        at = SECOND
+        for number in range(count):
+            at += timedelta(seconds=(30, 90, 290)[number % 3])
+            log.session(at, address, counts="commands=0/0")
+    for number in range(120):
+        reply = f"554 5.7.1 <x@example.org>: x{'é' * 100}"
+        log.refused(SECOND + timedelta(hours=number), LISTED, reply, helo=f"x{WIDE}")
+    return log.text()
+
+
+def test_the_busy_hide_nobody_who_was_there_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "store")
+    try:
+        Recorder(store.settings).log(busy_log())
+
+        def proposed(read: int) -> dict[str, Proposal]:
+            monkeypatch.setattr("streams.audit.month_facts._READ", read)
+            found = reviewed(store.settings, NOVEMBER, DECEMBER, entries={}, days=30)
+            assert not any("stored" in it and "events" in it for it in found.remarks)
+            return {it.subject: it for it in found.proposals}
+
+        whole = proposed(1_000_000)
+        expected = {BUSY: "exempt", PROBE: "exempt", LISTED: "block", **dict.fromkeys(EARLY, "block")}
+        assert {subject: it.kind for subject, it in whole.items()} == expected
+        for read in (700, 500):
+            found = proposed(read)
+            for address in [*EARLY][: 3 if read == 700 else 2]:
+                assert (found[address].kind, found[address].why) == ("block", whole[address].why)
+                assert found[address].why.endswith(": says nothing, at no regular time")
+                assert found[address].evidence == whole[address].evidence
+            assert (found[BUSY].kind, found[PROBE].kind) == ("exempt", "exempt")
+            assert "a monitor: connects every 20 min" in found[PROBE].why
+        last = found[[*EARLY][2]]  # there is a third pass, and no fourth
+        assert last.kind == "look" and "too little of it was read to tell" in last.why
+        listed = whole[LISTED].evidence
+        assert listed["helo"] == f"x{WIDE}"
+        assert listed["refused"] == f"554 5.7.1 x{'é' * 100} (120 times)"
+    finally:
+        store.stop()
+
+
 def test_csv_is_not_written_into_something_else(settings: ClickHouseSettings, tmp_path: Path) -> None:
     (tmp_path / "tables.csv").mkdir()
     (tmp_path / "report").write_text("mine")
@@ -293,20 +375,11 @@ def test_csv_is_not_written_into_something_else(settings: ClickHouseSettings, tm
         paths = [it if it.startswith("--") else str(tmp_path / it) for it in arguments]
         done = goaway(settings, "audit", "--month", "2026-11", *paths)
         assert done.returncode == 2 and "Try: goaway audit --csv" in done.stderr, done.stderr
+    same = ("--html", f"{os.path.relpath(tmp_path, ROOT)}/a.csv", "--csv", str(tmp_path / "a.csv"))
+    done = goaway(settings, "audit", "--month", "2026-11", *same)
+    assert done.returncode == 2 and "name the same file" in done.stderr, done.stderr
     assert sorted(it.name for it in tmp_path.iterdir()) == ["report", "tables.csv"]
     assert (tmp_path / "report").read_text() == "mine"
-
-
-def test_one_is_not_said_in_the_plural(settings: ClickHouseSettings, tmp_path: Path) -> None:
-    store = Store(tmp_path / "store")
-    try:
-        log = MonthLog()
-        log.session(SECOND, "192.0.2.250", messages=1)
-        Recorder(store.settings).log(log.text())
-        shown = goaway(store.settings, "audit", "--month", "2026-11").stdout
-        assert "1 client, 1 connection, 1 message, 0 refusals, 0 of them by Goaway" in shown
-    finally:
-        store.stop()
 
 
 def test_the_command_writes_every_form(settings: ClickHouseSettings, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -15,10 +16,12 @@ import pytest
 from click.testing import CliRunner
 
 from streams.audit.clickhouse import ClickHouse
+from streams.audit.migrations import migrate
 from streams.cli.main import goaway
 from streams.dashboards.alerts import ALERTS, Alert
 from streams.dashboards.macros import Span, plain
 from streams.dashboards.panels import ALL, OTHERS, Panel, Screen
+from streams.dashboards.pipeline import LAG_S
 from streams.dashboards.preview import point_of
 from streams.dashboards.screens import SCREENS
 from streams.model.client import Address, Client
@@ -301,6 +304,22 @@ def test_an_alert_rule_yields_one_number(recorded: Recorded, alert: Alert) -> No
         assert all(len(row) == 1 and isinstance(it, int) and it >= 0 for row in rows for it in row.values())
 
 
+_BATCH: Final = (
+    "INSERT INTO sink_batches (topic, epoch, batch, written)"
+    " VALUES ('smtp.events', 1, {written}, toDateTime64({written}, 6))"
+)
+
+
+def test_nothing_is_behind_where_no_event_is_stored(recorded: Recorded) -> None:
+    clickhouse = ClickHouse(replace(recorded.settings, database="no_events"))
+    try:
+        migrate(clickhouse)
+        clickhouse.command(_BATCH.format(written=BEGINS))
+        assert clickhouse.rows(LAG_S) == []
+    finally:
+        clickhouse.close()
+
+
 def test_alert_rules_tell_trouble_from_none(recorded: Recorded) -> None:
     sql = {alert.uid: alert for alert in ALERTS}
 
@@ -315,11 +334,11 @@ def test_alert_rules_tell_trouble_from_none(recorded: Recorded) -> None:
     (age,) = recorded.ask(sql["goaway-no-events"].sql)
     assert abs(age["age"] - max(0, at.timestamp() - newest)) < 30
     assert not recorded.ask(sql["goaway-sink-lag"].sql)
-    recorded.clickhouse.command(
-        "INSERT INTO sink_batches (topic, epoch, batch, written)"
-        f" VALUES ('smtp.events', 1, 1, toDateTime64({newest + 400}, 6))"
-    )
+    marked = BEGINS + 3100  # a change of the policy, long after a client did anything
     try:
+        recorded.clickhouse.command(_BATCH.format(written=marked))
+        assert marked > newest + 1000 and not alarms("goaway-sink-lag", "hour")
+        recorded.clickhouse.command(_BATCH.format(written=marked + 400))
         assert alarms("goaway-sink-lag", "hour")
         (lag,) = recorded.panel("goaway-pipeline", "Sink is behind by", SPANS["hour"])
         assert abs(lag["lag"] - 400) <= 1

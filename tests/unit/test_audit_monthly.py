@@ -78,10 +78,11 @@ def test_a_monitor_is_told_from_a_scanner() -> None:
 
 def test_what_is_not_known_is_no_reason_to_block() -> None:
     quiet: dict[str, Any] = {"connections": 4000, "sessions": POLITE}
-    too_little = "connects and sends no mail; too little is stored of it to tell a monitor from a scanner"
     for rhythm in (None, Rhythm(60.0, 1.0, 5)):
-        found = judged(facts(**quiet, rhythm=rhythm))
-        assert found is not None and (found.kind, found.why) == ("look", too_little)
+        for whole, little in ((True, "too little of it was read"), (False, "too little is stored of it")):
+            found = judged(facts(**quiet, rhythm=rhythm), whole=whole)
+            words = f"connects and sends no mail; {little} to tell a monitor from a scanner"
+            assert found is not None and (found.kind, found.why) == ("look", words)
     part = facts(**quiet, rhythm=Rhythm(60.0, 0.5, 200))
     assert (kind(part), kind(part, whole=False)) == ("block", "look")
     all_of_it = facts(**quiet, rhythm=Rhythm(60.0, 0.5, 3999))

@@ -31,6 +31,9 @@ from streams.audit.report.page import report
 from streams.audit.report.style import STYLE
 from streams.audit.report.text import number, safe
 from streams.audit.stats import Row
+from streams.cli.audit import _lines
+from streams.cli.audit_json import month_json
+from streams.cli.stats import TOTAL
 from streams.model.instant import Instant, parse_instant
 from streams.wire.policy_log import Change
 
@@ -242,3 +245,15 @@ def test_an_empty_month_says_so() -> None:
     )
     page = report(month)
     assert "Nothing was seen" in page and "Nothing to propose" in page and "None on record" in page
+
+
+def test_one_is_not_said_in_the_plural() -> None:
+    counts = {**dict.fromkeys(COUNTERS, 0), "connections": 1, "messages": 1}
+    shown = _lines(replace(evil_month(), total=replace(row(""), counts=counts)), 1)
+    assert "1 client, 1 connection, 1 message, 0 refusals, 0 of them by Goaway" in shown
+
+
+def test_all_together_are_named_as_in_statistics() -> None:
+    found = month_json(evil_month())
+    assert [found[name]["name"] for name in ("total", "before")] == [TOTAL, TOTAL] == ["total", "total"]
+    assert found["top"][0]["name"] == EVIL

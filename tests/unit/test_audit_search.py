@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streams.audit.hits import Cursor, block_at, cannot_be_told, instant_of_short, parse_cursor, short_id
+from streams.audit.hits import Cursor, block_at, instant_of_short, parse_cursor, short_id
 from streams.audit.remedies import would_have_passed
 from streams.audit.search import pattern
 from streams.audit.stored import bounds, clients_holding, holds_mapped, keys_around
@@ -21,7 +21,7 @@ from streams.model.event import Event, EventKind
 from streams.model.instant import Instant, parse_instant
 from streams.wire.policy_entries import Entries
 from streams.wire.policy_log import Change
-from streams.wire.postfix.ours import MAX_OURS, spoken_by
+from streams.wire.postfix.ours import MAX_OURS, cannot_be_told, spoken_by
 
 AT: Final = parse_instant("2026-11-05T10:00:00Z")
 S: Final = 1_000_000
@@ -185,7 +185,7 @@ def test_the_block_behind_another_opening_is_the_one_whose_reason_is_logged() ->
             "",
         ),
         ("551 Go away: blocked by administrator", {}, "no entry of its block list", ""),
-        ("551 Go away: blocked by administrator", None, "no entry in the block list", "goaway policy remove"),
+        ("551 Go away: blocked by administrator", None, "no entry in the block list", ""),
         ("551 Go away: another text", {}, "by what is not known", ""),
         ("504 <Go away: x>: Helo command rejected: no", {}, "whose words these are cannot be told", ""),
         ("504 <Go away: x>: Helo command rejected: no", None, "whose words these are cannot be told", ""),
@@ -303,7 +303,8 @@ def test_a_limit_that_a_schedule_sets_is_raised_there() -> None:
 def test_what_is_allowed_by_now_needs_no_command(
     trigger: Trigger, rule: str, current: Entries, words: str
 ) -> None:
-    decision = replace(block("r", AT, None, trigger=trigger), rule=rule)
+    network = "192.0.2.0/24" if trigger == "blocklist" else ""
+    decision = replace(block("r", AT, None, trigger=trigger, network=network), rule=rule)
     said, commands = remedies(decision, current)
     assert words in said and commands == []
     assert remedies(decision, None)[1]

@@ -1,6 +1,7 @@
 """Which table answers, how periods are read, how a list of prefixes is."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, timedelta, timezone
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
@@ -11,9 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.audit.as_numbers import UNKNOWN, read_as_database
+from streams.audit.clickhouse import ClickHouse
 from streams.audit.counting import COUNTERS, table_for
 from streams.audit.grouping import Grouping, sql_zone, within_sql
+from streams.audit.stats import PEAK_CONNECTIONS, Row, Stats
 from streams.cli.period import local, moment_in, month_of, period
+from streams.cli.stats import _remark
+from streams.config import ClickHouseSettings
 from streams.errors import GoawayError, UsageError
 from streams.model.instant import parse_instant, rfc3339
 from streams.resources import sql_folder
@@ -24,6 +29,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 KOLKATA = ZoneInfo("Asia/Kolkata")
 
 
+START, END = parse_instant("2026-11-01T00:00:00Z"), parse_instant("2026-12-01T00:00:00Z")
 OURS_SQL = (sql_folder() / "0012_ours.sql").read_text(encoding="utf-8")
 
 
@@ -46,6 +52,30 @@ def test_ours_is_one_definition() -> None:
     assert f"AND match(detail, '^{OURS}')" in OURS_SQL
     assert f"AND NOT match(detail, '{NOT_OURS}')" in OURS_SQL
     assert f" < {MAX_OURS}\n" in OURS_SQL
+    assert "is defined in `streams/wire/postfix/ours.py`" in (sql_folder() / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("connections", "together"),
+    [
+        ((400_000, 350_000, 300_000), 1_050_000),  # each few enough, and together too many
+        ((1_000_001,), 1_000_001),
+        ((1,), 1_050_000),  # only that of all is not known
+    ],
+)
+def test_peaks_that_are_not_known_of_very_many(connections: tuple[int, ...], together: int) -> None:
+    def row(name: str, count: int, peak: int | None) -> Row:
+        return Row(name, {**dict.fromkeys(COUNTERS, 0), "connections": count}, 1, START, END, peak)
+
+    peak = None if sum(connections) > PEAK_CONNECTIONS else 1
+    rows = tuple(row(str(place), count, peak) for place, count in enumerate(connections))
+    found = Stats(rows, row("", together, None), len(rows))
+    nobody = ClickHouse(ClickHouseSettings(port=1))  # and nobody is asked
+    assert _remark(nobody, found, START, END, Grouping()) == (
+        "peaks are not known (–) of more than 1,000,000 connections: take a shorter period"
+    )
+    known = replace(found, rows=tuple(replace(it, peak=1) for it in rows), total=row("", 1, 1))
+    assert _remark(nobody, known, START, END, Grouping()) == ""
 
 
 @pytest.mark.parametrize(

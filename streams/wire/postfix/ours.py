@@ -42,14 +42,30 @@ def is_ours(event: Event) -> bool:
     in the line twice. So where they hold what ends the text, they are once more in HELO, sender or recipient:
     whoever writes our opening there is not believed.
     """
-    detail, written = event.detail, (event.helo, event.sender, event.recipient)
     return (
         event.code >= 400
-        and _OURS.match(detail) is not None
-        and _NOT_OURS.search(detail) is None
-        and all(len(it.encode("utf-8", "surrogatepass")) < MAX_OURS for it in (detail, *written))
-        and not any(Replies().opening in it for it in written)
+        and _OURS.match(event.detail) is not None
+        and _NOT_OURS.search(event.detail) is None
+        and not _may_be_cut(event)
+        and not any(Replies().opening in it for it in _written(event))
     )
+
+
+def cannot_be_told(event: Event) -> bool:
+    """Whether a refusal may be ours although `is_ours` does not believe it: our opening is in it, where the
+    client may have put it; or the text was cut."""
+    return event.code >= 400 and not is_ours(event) and (_may_be_cut(event) or OPENING in event.detail)
+
+
+def _written(event: Event) -> tuple[str, str, str]:
+    """What the client wrote."""
+    return event.helo, event.sender, event.recipient
+
+
+def _may_be_cut(event: Event) -> bool:
+    """Whether one of its texts has the length at which Postfix cuts."""
+    texts = (event.detail, *_written(event))
+    return any(len(it.encode("utf-8", "surrogatepass")) >= MAX_OURS for it in texts)
 
 
 def spoken_by(event: Event) -> str:
