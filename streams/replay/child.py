@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from streams.errors import GoawayError, UnavailableError
 
+_HASH_SEED: Final = str(int.from_bytes(os.urandom(4), "big"))
+"""Nobody who writes a history can know it."""
 _BEGIN: Final = "from streams.replay.child import begin; begin()"
 
 
@@ -21,13 +23,15 @@ class Child:
     """Runs `work(pipe, *given)`; `work` is a function of a module, found there by its name."""
 
     def __init__(self, work: Callable[..., None], *given: object, keep: Sequence[int] = ()) -> None:
-        """`keep`: descriptors that it is to have, under the same numbers."""
+        """`keep`: descriptors that it is to have, under the same numbers. Of one process, all have the same
+        hash seed: what `hash` says of a text is the same to them."""
         self.pipe, theirs = Pipe()
         with theirs:
             # -P: nothing that lies in the working folder is taken for a module
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _BEGIN, str(theirs.fileno())],
                 pass_fds=[theirs.fileno(), *keep],
+                env={**os.environ, "PYTHONHASHSEED": _HASH_SEED},
                 stdin=subprocess.DEVNULL,
             )
         self.pipe.send((work, given))

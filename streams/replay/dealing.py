@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import compress
 from typing import Any, Final, NamedTuple
-from zlib import crc32
 
 import msgspec
 
@@ -32,7 +31,6 @@ from streams.replay.order import Batches, Block, BlockOrder, event_order, put_in
 MOST_JOBS: Final = 64
 _IS: Final = [bytes(it == share for it in range(256)) for share in range(MOST_JOBS)]
 """Of each process which of all it is, as a table for `bytes.translate`."""
-_MOST_KNOWN: Final = 200_000
 
 Place = tuple[Any, ...]
 """Where an event stands in the whole history, or among those that are answered together with it."""
@@ -56,39 +54,29 @@ class Part(NamedTuple):
 _PART: Final = msgspec.msgpack.Decoder(Part)
 
 
-class Shares(dict[str, int]):
-    """Which process's a client is: the same in all of them."""
+def parts(content: bytes, jobs: int, counts: ReadCounts, expected: Expected) -> Iterator[Part]:
+    """Each process's part of a block; what is set aside of it is counted.
 
-    def __init__(self, jobs: int) -> None:
-        super().__init__()
-        self._jobs = jobs
-
-    def __missing__(self, client: str) -> int:
-        if len(self) > _MOST_KNOWN:
-            self.clear()
-        share = self[client] = crc32(client.encode()) % self._jobs
-        return share
-
-    def parts(self, content: bytes, counts: ReadCounts, expected: Expected) -> Iterator[Part]:
-        """Each process's part of a block; what is set aside of it is counted."""
-        content, found, stamps = in_time(content, WHEN_WHO, counts, expected)
-        if found is None:
-            _, stamps = looked_at(content, WHEN)
-        lines = lines_of(content)
-        times = array("q", stamps.times).tobytes()
-        clients = map(_client, lines) if found is None else [it.client for it in found]
-        whose = bytes([self[client] for client in clients])
-        for share in range(self._jobs):
-            mine = whose.translate(_IS[share])
-            yield Part(
-                b"\n".join((*compress(lines, mine), b"")),
-                b"" if stamps.strict else array("I", compress(range(len(lines)), mine)).tobytes(),
-                None if stamps.ats is None else array("q", compress(stamps.ats, mine)).tobytes(),
-                times,
-                stamps.first,
-                stamps.reached,
-                stamps.strict,
-            )
+    Whose a client is says its hash, which is the same in processes of one hash seed (`Child`).
+    """
+    content, found, stamps = in_time(content, WHEN_WHO, counts, expected)
+    if found is None:
+        _, stamps = looked_at(content, WHEN)
+    lines = lines_of(content)
+    times = array("q", stamps.times).tobytes()
+    clients = map(_client, lines) if found is None else [it.client for it in found]
+    whose = bytes([hash(client) % jobs for client in clients])
+    for share in range(jobs):
+        mine = whose.translate(_IS[share])
+        yield Part(
+            b"\n".join((*compress(lines, mine), b"")),
+            b"" if stamps.strict else array("I", compress(range(len(lines)), mine)).tobytes(),
+            None if stamps.ats is None else array("q", compress(stamps.ats, mine)).tobytes(),
+            times,
+            stamps.first,
+            stamps.reached,
+            stamps.strict,
+        )
 
 
 def _client(line: bytes) -> str:
@@ -109,7 +97,6 @@ class Hand:
         self._exchange = exchange
         self._reader = reader
         self._share = share
-        self._shares = Shares(exchange.processes)
         self._counts = counts
         self._expected = expected
         self._parts: dict[int, Part] = {}
@@ -135,7 +122,7 @@ class Hand:
     def _deal(self, block: Told) -> None:
         content = self._exchange.content(block)
         end = block.first + block.size
-        for share, part in enumerate(self._shares.parts(content, self._counts, self._expected)):
+        for share, part in enumerate(parts(content, self._exchange.processes, self._counts, self._expected)):
             if share == self._share:
                 self._parts[block.block] = part
                 continue

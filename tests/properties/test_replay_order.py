@@ -13,7 +13,7 @@ from streams.model.client import Address, Client
 from streams.model.event import Event
 from streams.model.instant import Instant, rfc3339
 from streams.replay.counts import ReadCounts
-from streams.replay.dealing import Placed, Shares
+from streams.replay.dealing import Placed, parts
 from streams.replay.expected import Expected
 from streams.replay.json_lines import block_of_lines, blocks
 from streams.replay.order import LATENESS_US, Batch, BlockOrder, event_order
@@ -93,17 +93,16 @@ def test_shares_are_the_history_whatever_comes_late_or_is_rubbish(
         lines.insert(place, line)
     content, alone, together = b"".join(lines), ReadCounts(), ReadCounts()
     expected = list(read(content, size, alone))
-    shares = Shares(jobs)
     cut = blocks(content[at : at + size] for at in range(0, len(content), size))
-    dealt = [list(shares.parts(block, together, Expected())) for block in cut]
+    dealt = [list(parts(block, jobs, together, Expected())) for block in cut]
     found: list[list[tuple[Any, Event]]] = [[] for _ in expected]
     for share in range(jobs):
-        placed = Placed((parts[share] for parts in dealt), together, Expected())
+        placed = Placed((some[share] for some in dealt), together, Expected())
         upto = []
         for number, batch in enumerate(chain.from_iterable(placed.blocks())):
             upto.append(batch.upto)
             found[number] += [(placed.place(event), event) for event in batch.items]
-            assert {Shares(jobs)[event.client] for event in batch.items} <= {share}
+            assert {hash(event.client) % jobs for event in batch.items} <= {share}
         assert upto == [batch.upto for batch in expected]
     merged = [[seen(event) for _, event in sorted(few, key=lambda it: it[0])] for few in found]
     assert merged == [[seen(event) for event in batch.items] for batch in expected]
