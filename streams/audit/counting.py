@@ -7,7 +7,6 @@ from typing import Final
 
 from streams.audit.clickhouse import ClickHouse
 from streams.audit.grouping import DOMAIN, Grouping, inside_sql
-from streams.audit.kept import kept
 from streams.audit.stored import NO_CLIENTS_DOING, clients_holding, keys_around
 from streams.model.client import Network
 from streams.model.instant import MICROSECONDS, Instant, as_datetime
@@ -130,11 +129,8 @@ class Source:
 
 def countable(clickhouse: ClickHouse, start: Instant, end: Instant, whose: Whose) -> tuple[Instant, Instant]:
     """The bounds; or the whole minutes around them, where they would be counted from events and some of those
-    are not stored any more, which rollups still count. What is not stored any more is what is oldest."""
+    are not stored any more, which rollups still count."""
     if table_for(start, end, Grouping("host")) != "events":
-        return start, end
-    held = kept(clickhouse)
-    if held is not None and held.oldest <= start:
         return start, end
     wide = Instant(start - start % _MINUTE_US), Instant(end + -end % _MINUTE_US)
     counted, stored = (

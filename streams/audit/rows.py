@@ -7,16 +7,13 @@ from functools import lru_cache
 from itertools import repeat
 from typing import Any, Final
 
-from msgspec.structs import astuple, replace
-
 from streams.audit.event_lines import EventLines, Veiling, lines_of, read_lines
 from streams.audit.policy_rows import policy_row
 from streams.audit.repeats import Reached
 from streams.audit.tables import DEADLETTER_ROWS, EVENT_LINE_ROWS, TABLE_OF, Table
+from streams.audit.violation_notes import veiled
 from streams.errors import InvalidValueError
 from streams.model.deadletter import DeadLetter, dead_letter
-from streams.model.decision import Decision
-from streams.model.event import Event
 from streams.model.instant import Instant, as_datetime
 from streams.topics import DECISIONS, EVENTS, POLICY
 from streams.wire.frames import (
@@ -28,7 +25,6 @@ from streams.wire.frames import (
 )
 
 _DAY_US: Final = 86_400_000_000
-_DETAIL: Final = Event.__struct_fields__.index("detail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +168,7 @@ class TopicRows:
                 return
         readable, unreadable = _salvaged(record, self._table)
         if self.topic == DECISIONS and self._veiling is not None:
-            readable = [_veiled(decision, self._veiling) for decision in readable]
+            readable = [veiled(decision, self._veiling) for decision in readable]
         if self.topic == EVENTS:
             self._add_events(record, lines_of(readable, self._veiling))
         else:
@@ -204,24 +200,6 @@ class TopicRows:
         except InvalidValueError as error:
             place = f"{record.topic}/{record.partition}"
             self._add_letters(record, [dead_letter(place, record.offset, error.what, value)])
-
-
-def _veiled(decision: Decision, veiling: Veiling) -> Decision:
-    """Of a violation the note is its event's text, and stored as that is. Others are an administrator's."""
-    evidence = decision.evidence
-    if decision.trigger != "protocol" or not evidence.note:
-        return decision
-    violation = Event(
-        id=decision.event,
-        at=decision.at,
-        kind="violation",
-        client=decision.client,
-        address=decision.address,
-        session=decision.session,
-        host=decision.host,
-        detail=evidence.note,
-    )
-    return replace(decision, evidence=replace(evidence, note=veiling(astuple(violation))[_DETAIL]))
 
 
 def _salvaged(record: Record, table: Table) -> tuple[list[Any], list[tuple[bytes, str]]]:

@@ -5,7 +5,7 @@ from array import array
 from streams.engine.outcome import Outcome, decision, in_shadow, lets_off, shadow_end
 from streams.engine.state import ClientState
 from streams.engine.windows import held, slide
-from streams.model.decision import Evidence
+from streams.model.decision import MOST_NOTED, Evidence
 from streams.model.event import Event
 from streams.model.instant import MICROSECONDS
 from streams.model.modules import VIOLATIONS
@@ -54,7 +54,10 @@ def judge(index: PolicyIndex, client: ClientState, event: Event, count: int) -> 
             code=replies.connect_code,
             reason=f"{replies.protocol}: {event.violation}",
             evidence=Evidence(
-                count=count, limit=protocol.threshold, window_s=protocol.window_s, note=event.detail[:256]
+                count=count,
+                limit=protocol.threshold,
+                window_s=protocol.window_s,
+                note=event.detail[:MOST_NOTED],
             ),
         )
     ]

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from streams.engine.outcome import Outcome, decision, lets_off, shadow_end
 from streams.engine.state import ClientState, Listing
 from streams.model.client import Address
-from streams.model.decision import Action, Decision, Evidence
+from streams.model.decision import MOST_NOTED, Action, Decision, Evidence
 from streams.model.event import Event
 from streams.model.instant import MICROSECONDS
 from streams.model.modules import ERROR_CODES, Zone
@@ -111,7 +111,7 @@ def _block(
         evidence=Evidence(
             count=sum(it.weight for it in heaviest.values()),
             limit=index.policy.reputation.threshold,
-            note=event.detail[:256],
+            note=event.detail[:MOST_NOTED],
         ),
     )
     return found if address == event.address else replace(found, address=address)

@@ -8,7 +8,7 @@ from streams.engine.outcome import Outcome, decision, refused, refuses
 from streams.engine.sessions import alive, heard
 from streams.engine.state import State
 from streams.engine.taking import FORGOTTEN, Recorded, conclude
-from streams.model.decision import Evidence, Trigger
+from streams.model.decision import MOST_NOTED, Evidence, Trigger
 from streams.model.event import Event
 from streams.model.standing import PolicyIndex
 
@@ -102,7 +102,7 @@ def _forget(index: PolicyIndex, state: State, event: Event, recorded: Recorded) 
             until=client.clock,
             code=0,
             reason="dropped by an administrator",
-            evidence=Evidence(note=event.detail[:256]),
+            evidence=Evidence(note=event.detail[:MOST_NOTED]),
             action="release",
         )
         for trigger in _RELEASED

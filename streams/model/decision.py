@@ -16,6 +16,8 @@ through what would have to wait: a learnt client (`greylist`), a client that no 
 
 NOWHERE: Final = Address("::")
 """Stands in records that are about no client's address."""
+MOST_NOTED: Final = 256
+"""Characters of an event's text that a decision's note takes in."""
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
@@ -30,7 +32,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_default
     strike: int = 0
     """Which block within `repeat_within_s` this is, from 1."""
     note: str = ""
-    """An administrator's note on the entry that decided."""
+    """An administrator's note on the entry that decided; the event's text, cut, where that decided."""
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -61,5 +61,5 @@ def begin() -> None:
     try:
         work, given = pipe.recv()
         work(pipe, *given)
-    except (EOFError, BrokenPipeError, KeyboardInterrupt):
+    except (EOFError, ConnectionError, KeyboardInterrupt):
         os._exit(1)

@@ -230,21 +230,6 @@ def test_odd_bounds_are_counted_by_whole_minutes_where_events_are_gone(clickhous
     assert countable(clickhouse, START, END, Whose()) == (START, END)
 
 
-def test_of_odd_bounds_no_table_is_read_where_their_events_are_stored(
-    clickhouse: ClickHouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked, rows = list[str](), ClickHouse.rows
-
-    def noted(self: ClickHouse, query: str, *given: Any) -> list[tuple[Any, ...]]:
-        asked.append(query)
-        return rows(self, query, *given)
-
-    monkeypatch.setattr(ClickHouse, "rows", noted)
-    stored = at(f"{GONE}:07"), at("13:20:13")
-    assert countable(clickhouse, *stored, Whose()) == stored
-    assert asked and not any("sum(t.events)" in it or "kind NOT IN" in it for it in asked)
-
-
 def test_stats_say_what_is_gone(partly: ClickHouseSettings) -> None:
     whole = goaway(partly, "stats", *DAY, "--json")
     assert json.loads(whole.stdout)["total"]["peak"] is None

@@ -14,7 +14,7 @@ from streams.audit.veil import Veil
 from streams.config import StoringSettings, read_settings
 from streams.errors import SettingsError
 from streams.model.client import Address, Client
-from streams.model.decision import Decision, Evidence, Trigger
+from streams.model.decision import MOST_NOTED, Action, Decision, Evidence, Trigger
 from streams.model.event import Event
 from streams.model.instant import Instant
 from streams.topics import DECISIONS
@@ -287,20 +287,12 @@ def test_a_long_address_is_not_told_by_a_short_one_in_it() -> None:
         assert found[2] == f"no {found[1]} here"
 
 
-@pytest.mark.parametrize(
-    ("trigger", "note"),
-    [
-        ("protocol", "COMMAND PIPELINING from [192.0.2.7]:25 after EHLO: MAIL FROM:<dave@secret.org"),
-        ("protocol", ""),
-        ("blocklist", "asked by dave@secret.org"),
-    ],
-)
-def test_a_violation_in_a_decision_is_stored_as_in_its_event(trigger: Trigger, note: str) -> None:
-    decision = Decision(
+def noted(trigger: Trigger, action: Action, note: str) -> Decision:
+    return Decision(
         id="d",
         at=Instant(1),
         until=Instant(2),
-        action="block",
+        action=action,
         client=Client("192.0.2.7"),
         address=Address("192.0.2.7"),
         trigger=trigger,
@@ -313,12 +305,41 @@ def test_a_violation_in_a_decision_is_stored_as_in_its_event(trigger: Trigger, n
         session="mx/1",
         host="mx",
     )
+
+
+def test_of_a_note_that_was_cut_the_last_word_may_be_half_an_address() -> None:
+    note = ("COMMAND PIPELINING from x after EHLO: " + "y" * MOST_NOTED)[: MOST_NOTED - 10] + " dave.smit"
+    for mode in HIDING:
+        gathered = TopicRows(DECISIONS, veiling=veil(mode).event)
+        gathered.add(Record(DECISIONS, 0, 1, Instant(3), encode(noted("protocol", "block", note))))
+        assert gathered.rows is not None
+        [found] = gathered.rows.column("evidence_note")
+        assert "after EHLO" in found and "dave" not in found
+
+
+@pytest.mark.parametrize(
+    ("trigger", "action", "note"),
+    [
+        (
+            "protocol",
+            "block",
+            "COMMAND PIPELINING from [192.0.2.7]:25 after EHLO: MAIL FROM:<dave@secret.org",
+        ),
+        ("protocol", "block", ""),
+        ("blocklist", "block", "asked by dave@secret.org"),
+        ("protocol", "release", "asked by dave@secret.org"),
+    ],
+)
+def test_a_violation_in_a_decision_is_stored_as_in_its_event(
+    trigger: Trigger, action: Action, note: str
+) -> None:
+    decision = noted(trigger, action, note)
     for veiling in (*(veil(mode).event for mode in HIDING), None):
         gathered = TopicRows(DECISIONS, veiling=veiling)
         gathered.add(Record(DECISIONS, 0, 1, Instant(3), encode(decision)))
         assert gathered.rows is not None
         [found] = gathered.rows.column("evidence_note")
-        if trigger == "protocol" and veiling is not None:
+        if (trigger, action) == ("protocol", "block") and veiling is not None:
             assert found == veiling(astuple(refusal(note, code=0)))[Event.__struct_fields__.index("detail")]
             assert "dave" not in found
         else:
