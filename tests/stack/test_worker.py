@@ -48,8 +48,8 @@ def test_decides_what_the_engine_decides(own_broker: Broker, tmp_path: Path) -> 
         letters = [decode_dead_letter(value) for value in outputs.letters]
         assert {letter.source.partition("/")[0] for letter in letters} == {EVENTS}
         assert len({letter.reason.partition("'")[0] for letter in letters}) >= 4
+        running.wait_for("unreadable", load.letters)  # the status is a second old, and what waits three
         facts = running.wait_for("records_waiting", 0)
-        assert facts["unreadable"] == load.letters
         assert int(facts["misplaced"] or 0) > 0
         assert int(facts["repeated"] or 0) > 0
         started = time.monotonic()
