@@ -72,6 +72,15 @@ def carry_out(
     `will_restart` allows another `[clients]`. `done` are further lines for the reader, such as what to do
     next.
     """
+    attempt, change = make(changing, edit, what, whole=whole, will_restart=will_restart)
+    say(changing, attempt, change, done=done)
+    return change
+
+
+def make(
+    changing: Changing, edit: Edit, what: str, *, whole: bool = False, will_restart: bool = False
+) -> tuple[Attempt, Change | None]:
+    """As `carry_out`, and say nothing: what it did, and the change; None where there was none to make."""
     base = entries_of_file(changing.base)
     attempt = Attempt(edit, base, base, will_restart)
     whole = whole and edit(dict(base)) == base
@@ -83,14 +92,13 @@ def carry_out(
         what=what,
         note=changing.note,
     )
-    say(changing, attempt, change, done=done)
-    return change
+    return attempt, change
 
 
 def say(changing: Changing, attempt: Attempt, change: Change | None, *, done: Sequence[str] = ()) -> None:
     """Print what a change did, or that there was nothing to change."""
     if changing.as_json:
-        print_document(changing, attempt, change)
+        click.echo(json.dumps(document(changing, attempt, change)))
         return
     if change is None:
         click.echo(f"nothing to change: the policy on Kafka at {changing.kafka.bootstrap} says so already")
@@ -104,9 +112,9 @@ def say(changing: Changing, attempt: Attempt, change: Change | None, *, done: Se
         click.echo(f"To take it back: {command}")
 
 
-def print_document(changing: Changing, attempt: Attempt, change: Change | None) -> None:
-    """As JSON: the change; None where it was not made, with what it is or would have been."""
-    document = {
+def document(changing: Changing, attempt: Attempt, change: Change | None) -> dict[str, object]:
+    """For JSON: the change; None where it was not made, with what it is or would have been."""
+    return {
         "change": change.number if change else None,
         "version": change.version if change else policy_of(attempt.before).version,
         "by": changing.by,
@@ -115,7 +123,6 @@ def print_document(changing: Changing, attempt: Attempt, change: Change | None) 
         "remarks": attempt.new_remarks,
         "undo": undo_command(change) or None if change else None,
     }
-    click.echo(json.dumps(document))
 
 
 def undo_command(change: Change) -> str:

@@ -2,16 +2,14 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from collections.abc import Mapping
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Final
 
 import click
 
-from streams.cli.policy_change import Attempt, Edit, carry_out, in_force, print_document, print_words
+from streams.cli.policy_change import Attempt, Edit, document, in_force, make, print_words, say
 from streams.cli.policy_names import AS_WAS, DEFAULTS, NOW
 from streams.cli.policy_options import Changing, changing
 from streams.cli.replay_source import Asked
@@ -72,16 +70,18 @@ def apply(
             print_words(attempt.words or ["nothing to change: the policy says so already"])
     if not goes and (not attempt.words or change.as_json or not _confirmed(held)):
         if change.as_json:
-            with _joined(findings):
-                print_document(change, attempt, None)
+            click.echo(json.dumps({**findings, **document(change, attempt, None)}))
         if not attempt.words:
             return
         flags = " ".join([*(() if allowed.yes else ("--yes",)), *held])
         because = f": {'; '.join(held.values())}" if held else ""
         click.echo(f"nothing was changed{because}; {flags} applies it without asking", err=True)
         raise click.exceptions.Exit(1)
-    with _joined(findings) if change.as_json else nullcontext():
-        carry_out(change, edit, what)
+    attempt, made = make(change, edit, what)
+    if change.as_json:
+        click.echo(json.dumps({**findings, **document(change, attempt, made)}))
+    else:
+        say(change, attempt, made)
 
 
 def _confirmed(held: Mapping[str, str]) -> bool:
@@ -90,15 +90,6 @@ def _confirmed(held: Mapping[str, str]) -> bool:
         return False
     but = f"But {'; '.join(held.values())}. Apply this all the same?" if held else "Apply this?"
     return click.confirm(but, default=False, err=True)
-
-
-@contextmanager
-def _joined(findings: Mapping[str, object]) -> Iterator[None]:
-    """The JSON document that is printed within becomes one with the findings."""
-    printed = StringIO()
-    with redirect_stdout(printed):
-        yield
-    click.echo(json.dumps({**findings, **json.loads(printed.getvalue())}))
 
 
 def _edit(tuned: Tuned) -> Edit:
