@@ -25,6 +25,10 @@ _HOPELESS: Final = frozenset(
     }
 )
 """Waiting longer does not help against these."""
+NO_TOPIC: Final = frozenset(
+    {KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART}
+)
+"""What a consumer is told where the topic it reads is not there, or not any more."""
 
 _log = logging.getLogger(__name__)
 

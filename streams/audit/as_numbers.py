@@ -9,7 +9,7 @@ from streams.audit.clickhouse import ClickHouse
 from streams.audit.counting import Source, Whose
 from streams.audit.grouping import Grouping, network_of
 from streams.audit.peaks import Peak, known, peaks
-from streams.audit.stats import PEAK_CONNECTIONS, Row, Stats, groups_of, rank, summed, whole
+from streams.audit.stats import Row, Stats, are_too_many, groups_of, rank, summed, whole
 from streams.errors import InvalidValueError, UnavailableError, UsageError
 from streams.model.client import Address, parse_network
 from streams.model.standing import PrefixMap
@@ -87,7 +87,7 @@ def stats_by_as(
     rows = [summed(name, group) for name, group in members.items()]
     rows.sort(key=lambda row: rank(row, sort))
     shown = rows[:limit]
-    if sum(row.counts["connections"] for row in shown) <= PEAK_CONNECTIONS:
+    if not are_too_many(shown):
         groups = {row.name: [it.name for it in members[row.name]] for row in shown}
         found = _peaks(clickhouse, source, groups, v4, v6)
         shown = [replace(row, peak=known(found.get(row.name), row.counts["connections"])) for row in shown]

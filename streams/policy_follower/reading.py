@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
 from streams.config import KafkaSettings
-from streams.kafka import onlooker
+from streams.kafka import NO_TOPIC, onlooker
 from streams.topics import POLICY
 
 ReadingState = Literal["starting", "connected", "away", "no topic"]
@@ -24,9 +24,6 @@ when the time is up."""
 POLL_S: Final = 0.1
 LOOK_S: Final = 1.0
 """Pause between looks at a Kafka that is away, or at a topic that is missing."""
-_GONE: Final = frozenset(
-    (KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART)
-)
 
 _log = logging.getLogger(__package__)  # for its readers it is the follower that speaks
 
@@ -79,7 +76,7 @@ class Reading:
         error = record.error()
         if error is None or error.code() == KafkaError._PARTITION_EOF:
             return record
-        if error.code() in _GONE:
+        if error.code() in NO_TOPIC:
             self._no_topic()
         else:
             _log.warning("Kafka at %s: %s", self._settings.bootstrap, error.str())

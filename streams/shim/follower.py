@@ -14,7 +14,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicP
 
 from streams.config import KafkaSettings
 from streams.errors import InvalidValueError
-from streams.kafka import onlooker
+from streams.kafka import NO_TOPIC, onlooker
 from streams.model.instant import Instant
 from streams.shim.known import Known
 from streams.shim.reply import printable
@@ -32,10 +32,6 @@ LOOK_S: Final = 1.0
 """Pause between looks at a Kafka that is away, or at a topic that is missing."""
 PARTITIONS_S: Final = 60.0
 """Pause between looks at how many partitions the topic has."""
-
-_GONE: Final = frozenset(
-    (KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART)
-)
 
 _log = logging.getLogger(__name__)
 
@@ -108,7 +104,7 @@ class DecisionFollower:
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._connected()
                 self._reached(record.partition(), record.offset())
-            elif error.code() in _GONE:
+            elif error.code() in NO_TOPIC:
                 self._no_topic()
             else:
                 _log.warning("Kafka at %s: %s", self._settings.bootstrap, error.str())
